@@ -1,0 +1,205 @@
+/**
+ * A site in a directory: a local disk, a mounted share, a removable medium.
+ *
+ *   exclave-site.json     whose site this is; without it the directory is not touched
+ *   tmp/                  what is being written; leftovers of a crash are swept when it is opened
+ *   shard/ab/…, statement/ab/…, …   objects, fanned out by the first two digits of their name
+ */
+import { randomBytes } from "node:crypto";
+import { access, open, opendir, readFile, stat, unlink } from "node:fs/promises";
+import { join } from "node:path";
+import { ExclaveError, isExclaveError } from "../errors.ts";
+import { makeDirectoryDurably, writeDurably } from "./durable.ts";
+import {
+  DOCUMENT_BYTES_MAX,
+  OBJECT_KINDS,
+  type ObjectInfo,
+  type ObjectKind,
+  parseObjectName,
+  type Site,
+  type SiteIdentity,
+} from "./site.ts";
+
+const MARKER = "exclave-site.json";
+/** A temporary file this old was left by a crash. */
+const LEFTOVER_SECONDS = 24 * 3600;
+
+/** Makes an empty directory, or one that does not exist yet, a site. Throws `foreign-state` when it is a site already. */
+export async function createDirectorySite(path: string, marker: Uint8Array): Promise<void> {
+  await guard(path, async () => {
+    await makeDirectoryDurably(path);
+    const present = await readDirectoryMarker(path);
+    if (present) {
+      if (Buffer.from(present).equals(marker)) return;
+      throw new ExclaveError(
+        "foreign-state",
+        `${path} is a site already. Nothing was changed; give this site a directory of its own.`,
+      );
+    }
+    for (const folder of ["tmp", ...OBJECT_KINDS]) await makeDirectoryDurably(join(path, folder));
+    await writeDurably(join(path, MARKER), join(path, "tmp", temporaryName()), [marker]);
+  });
+}
+
+/** The marker of the site in this directory, or undefined when it is none. */
+export async function readDirectoryMarker(path: string): Promise<Uint8Array | undefined> {
+  try {
+    const { size } = await stat(join(path, MARKER));
+    if (size > DOCUMENT_BYTES_MAX) throw new ExclaveError("malformed", `${MARKER} is too large`);
+    return await readFile(join(path, MARKER));
+  } catch (error) {
+    if (["ENOENT", "ENOTDIR"].includes(errno(error))) return undefined;
+    throw error;
+  }
+}
+
+/** Opens the site in this directory. Throws `site-unavailable` when there is none (an unmounted disk, say). */
+export async function openDirectorySite(path: string, identity: SiteIdentity): Promise<Site> {
+  return guard(path, async () => {
+    await access(join(path, MARKER));
+    await sweepLeftovers(path);
+    return new DirectorySite(path, identity);
+  });
+}
+
+class DirectorySite implements Site {
+  readonly identity: SiteIdentity;
+  readonly #path: string;
+  /** Fan-out directories known to exist: at most 256 of each kind. */
+  readonly #made = new Set<string>();
+
+  constructor(path: string, identity: SiteIdentity) {
+    this.#path = path;
+    this.identity = identity;
+  }
+
+  async put(name: string, parts: readonly Uint8Array[]): Promise<void> {
+    const { folder, file } = this.#locate(name);
+    await guard(this.#path, async () => {
+      if (!this.#made.has(folder)) {
+        await makeDirectoryDurably(folder);
+        this.#made.add(folder);
+      }
+      if (await holds(file, parts)) return;
+      await writeDurably(file, join(this.#path, "tmp", temporaryName()), parts);
+    });
+  }
+
+  async read(name: string, offset: number, into: Uint8Array): Promise<number> {
+    const { file } = this.#locate(name);
+    return guard(this.#path, async () => {
+      const handle = await open(file, "r").catch((error: unknown) => {
+        throw errno(error) === "ENOENT" ? notFound(name) : error;
+      });
+      try {
+        let at = 0;
+        while (at < into.length) {
+          const { bytesRead } = await handle.read(into, at, into.length - at, offset + at);
+          if (bytesRead === 0) break;
+          at += bytesRead;
+        }
+        return at;
+      } finally {
+        await handle.close();
+      }
+    });
+  }
+
+  async stat(name: string): Promise<ObjectInfo | undefined> {
+    const { file } = this.#locate(name);
+    return guard(this.#path, async () => {
+      try {
+        return { name, bytes: (await stat(file)).size };
+      } catch (error) {
+        if (errno(error) !== "ENOENT") throw error;
+        await access(join(this.#path, MARKER));
+        return undefined;
+      }
+    });
+  }
+
+  async *list(kind: ObjectKind): AsyncIterable<ObjectInfo> {
+    const top = join(this.#path, kind);
+    await guard(this.#path, () => access(join(this.#path, MARKER)));
+    for await (const fan of await guard(this.#path, () => opendir(top))) {
+      if (!fan.isDirectory()) continue;
+      for await (const entry of await guard(this.#path, () => opendir(join(top, fan.name)))) {
+        const name = `${kind}/${entry.name}`;
+        if (!entry.isFile() || !parseObjectName(name)) continue;
+        const info = await this.stat(name);
+        if (info) yield info;
+      }
+    }
+  }
+
+  #locate(name: string): { readonly folder: string; readonly file: string } {
+    const parsed = parseObjectName(name);
+    if (!parsed) throw new ExclaveError("malformed", `no object may be called ${JSON.stringify(name)}`);
+    const folder = join(this.#path, parsed.kind, parsed.rest.slice(0, 2));
+    return { folder, file: join(folder, parsed.rest) };
+  }
+}
+
+/** True when the file exists with exactly these bytes; throws `exists` when it has others. */
+async function holds(file: string, parts: readonly Uint8Array[]): Promise<boolean> {
+  const handle = await open(file, "r").catch((error: unknown) => {
+    if (errno(error) === "ENOENT") return undefined;
+    throw error;
+  });
+  if (!handle) return false;
+  try {
+    const total = parts.reduce((sum, part) => sum + part.length, 0);
+    let same = (await handle.stat()).size === total;
+    let at = 0;
+    for (const part of parts) {
+      if (!same) break;
+      const stored = Buffer.alloc(part.length);
+      const { bytesRead } = await handle.read(stored, 0, part.length, at);
+      same = bytesRead === part.length && stored.equals(part);
+      at += part.length;
+    }
+    if (same) return true;
+  } finally {
+    await handle.close();
+  }
+  throw new ExclaveError("exists", `${file} exists with other bytes; objects are written once`);
+}
+
+async function sweepLeftovers(path: string): Promise<void> {
+  const folder = join(path, "tmp");
+  const oldest = Date.now() - LEFTOVER_SECONDS * 1000;
+  for await (const entry of await opendir(folder)) {
+    const file = join(folder, entry.name);
+    // Another process may be sweeping too: what is gone is gone.
+    const info = await stat(file).catch(() => undefined);
+    if (info && info.mtimeMs < oldest) await unlink(file).catch(() => undefined);
+  }
+}
+
+function temporaryName(): string {
+  return randomBytes(12).toString("hex");
+}
+
+function notFound(name: string): ExclaveError {
+  return new ExclaveError("not-found", `no object ${name}`);
+}
+
+function errno(error: unknown): string {
+  return (error as NodeJS.ErrnoException).code ?? "";
+}
+
+const FULL = ["ENOSPC", "EDQUOT"];
+
+/** Turns what the operating system says into what it means for a site. */
+async function guard<T>(path: string, work: () => Promise<T>): Promise<T> {
+  try {
+    return await work();
+  } catch (cause) {
+    if (isExclaveError(cause)) throw cause;
+    if (FULL.includes(errno(cause))) {
+      throw new ExclaveError("disk-full", `the disk of the site at ${path} is full`, { cause });
+    }
+    const why = errno(cause) || String(cause);
+    throw new ExclaveError("site-unavailable", `the site at ${path} does not answer (${why})`, { cause });
+  }
+}

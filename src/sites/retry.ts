@@ -1,0 +1,38 @@
+/** A wrapper that tries again what may pass: a site that does not answer. */
+import { setTimeout as delay } from "node:timers/promises";
+import { isExclaveError } from "../errors.ts";
+import type { Site } from "./site.ts";
+
+export type RetryOptions = {
+  /** Calls in all, the first included. */
+  readonly attemptsMax: number;
+  /** Before the second call; doubled before each further one. */
+  readonly firstDelayMs: number;
+};
+
+const DEFAULT: RetryOptions = { attemptsMax: 3, firstDelayMs: 50 };
+
+/**
+ * Repeats a call that ended with `site-unavailable`. Everything else is final: a full disk stays full,
+ * and what is absent stays absent. Repeating a `put` that failed and yet took effect is safe, because
+ * storing the same bytes again is no error.
+ */
+export function retrying(site: Site, options: RetryOptions = DEFAULT): Site {
+  const attempt = async <T>(call: () => Promise<T>): Promise<T> => {
+    for (let tried = 1, waitMs = options.firstDelayMs; ; tried++, waitMs *= 2) {
+      try {
+        return await call();
+      } catch (error) {
+        if (tried >= options.attemptsMax || !isExclaveError(error, "site-unavailable")) throw error;
+      }
+      await delay(waitMs);
+    }
+  };
+  return {
+    identity: site.identity,
+    put: (name, parts) => attempt(() => site.put(name, parts)),
+    read: (name, offset, into) => attempt(() => site.read(name, offset, into)),
+    stat: (name) => attempt(() => site.stat(name)),
+    list: (kind) => site.list(kind),
+  };
+}

@@ -1,0 +1,91 @@
+/**
+ * Dispersal of sealed packs: AES-256-CTR under a fresh key, Reed–Solomon k-of-n over that, and the key
+ * secret-shared over the same field with one share in each shard (Krawczyk, "Secret sharing made
+ * short", CRYPTO '93). Works on any bytes and needs no key of the State. docs/format.md, "Dispersal".
+ */
+import { randomBytes } from "node:crypto";
+import { aes256ctr } from "../crypto/aead.ts";
+import type { Kernel } from "../erasure/kernel.ts";
+import { encode } from "../erasure/reed-solomon.ts";
+import { split } from "../erasure/shamir.ts";
+import { invariant } from "../errors.ts";
+import type { DispersalId } from "./identifiers.ts";
+import {
+  BLOCK_BYTES,
+  blockLeaves,
+  blocksPerPiece,
+  type Dispersal,
+  encodeFronts,
+  KEY_SHARE_BYTES,
+} from "./shard.ts";
+
+/** A dispersed pack: shard i is `fronts[i]` followed by `pieces[i]`. */
+export type DispersedPack = {
+  readonly id: DispersalId;
+  readonly fronts: readonly Uint8Array[];
+  /** In the slot's memory, until the slot is used again. */
+  readonly pieces: readonly Uint8Array[];
+};
+
+/** Kernel memory for the n pieces of one pack at a time. */
+export type PieceSlot = { readonly offset: number; readonly bytes: number };
+
+/** How much kernel memory a slot needs for packs up to this length. */
+export function slotBytes(packBytes: number, k: number, n: number): number {
+  return n * blocksPerPiece(packBytes, k) * BLOCK_BYTES;
+}
+
+/** Ciphertext is made and dealt out in steps of this many bytes. */
+const STEP_BYTES = 16 * BLOCK_BYTES;
+
+/** Disperses `sealed` under a fresh random key into the slot. `sealed` must not lie in the slot. */
+export function disperse(
+  kernel: Kernel,
+  slot: PieceSlot,
+  dispersal: Dispersal,
+  sealed: Uint8Array,
+): DispersedPack {
+  const { k, n } = dispersal;
+  invariant(sealed.length === dispersal.packBytes, "the pack is as long as the dispersal says");
+  invariant(slot.bytes >= slotBytes(sealed.length, k, n), "the pieces fit the slot");
+  const key = randomBytes(KEY_SHARE_BYTES);
+  const blocks = blocksPerPiece(sealed.length, k);
+  const pieceBytes = blocks * BLOCK_BYTES;
+  const offsets = Array.from({ length: n }, (_, i) => slot.offset + i * pieceBytes);
+  const pieces = offsets.map((offset) => kernel.view(offset, pieceBytes));
+
+  encryptIntoRows(key, sealed, pieces.slice(0, k));
+  encode(kernel, { k, n, pieceBytes, pieces: offsets });
+  const shares = split(key, k, n, randomBytes);
+  key.fill(0);
+  const { id, fronts } = encodeFronts(dispersal, shares, pieces.map(blockLeaves));
+  return { id, fronts, pieces };
+}
+
+/** The AES-CTR counter block, 16 bytes big-endian, of the ciphertext at this offset (a multiple of 16). */
+export function counterBlock(offset: number): Uint8Array {
+  const block = Buffer.alloc(16);
+  block.writeBigUInt64BE(BigInt(offset / 16), 8);
+  return block;
+}
+
+/** Deals the ciphertext out block by block: block b goes to piece b mod k. */
+function encryptIntoRows(key: Uint8Array, sealed: Uint8Array, pieces: readonly Uint8Array[]): void {
+  const k = pieces.length;
+  let block = 0;
+  for (let at = 0; at < sealed.length; at += STEP_BYTES) {
+    const step = aes256ctr(key, counterBlock(at), sealed.subarray(at, at + STEP_BYTES));
+    for (let from = 0; from < step.length; from += BLOCK_BYTES, block++) {
+      const piece = pieces[block % k];
+      const to = Math.floor(block / k) * BLOCK_BYTES;
+      const part = step.subarray(from, from + BLOCK_BYTES);
+      piece?.set(part, to);
+      piece?.fill(0, to + part.length, to + BLOCK_BYTES);
+    }
+  }
+  // The last row is filled with zero blocks.
+  for (; block % k !== 0; block++) {
+    const to = Math.floor(block / k) * BLOCK_BYTES;
+    pieces[block % k]?.fill(0, to, to + BLOCK_BYTES);
+  }
+}
