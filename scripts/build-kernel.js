@@ -19,10 +19,12 @@ if (!existsSync(join(root, target)) || modified(target) < Math.max(...sources.ma
   const { main } = await import("assemblyscript/asc");
   // Renamed into place, so that a process which starts meanwhile never reads half a kernel.
   const draft = `${target}.${process.pid}`;
-  const features = ["simd", "relaxed-simd"].flatMap((name) => ["--enable", name]);
+  const features = ["simd", "relaxed-simd", "threads"].flatMap((name) => ["--enable", name]);
+  // Shared, so that the main thread writes and reads shards where the workers' kernels have them.
+  const memory = ["--importMemory", "--sharedMemory", "--initialMemory", "1", "--maximumMemory", "65536"];
   const optimized = ["-O3", "--converge", "--noAssert", "--runtime", "stub"];
   const { error } = await main(
-    [entry, "--baseDir", root, "--outFile", draft, "--importMemory", ...optimized, ...features],
+    [entry, "--baseDir", root, "--outFile", draft, ...memory, ...optimized, ...features],
     { stdout: process.stdout, stderr: process.stderr },
   );
   if (error) process.exit(1);

@@ -8,7 +8,10 @@ export const SHA256_BYTES = 32;
 /** OpenSSL, through Node, takes no longer `info`; every context in Exclave is bounded accordingly. */
 export const HKDF_INFO_BYTES_MAX = 1024;
 
-/** SHA-256 (FIPS 180-4) of the parts one after another: 32 bytes. The parts are not framed; the caller's encoding must be unambiguous. */
+/**
+ * SHA-256 (FIPS 180-4) of the parts one after another: 32 bytes. The parts are not framed; the caller's
+ * encoding must be unambiguous.
+ */
 export function sha256(...parts: readonly Uint8Array[]): Uint8Array {
   const [only] = parts;
   if (parts.length === 1 && only !== undefined) return plain(hash("sha256", only, "buffer"));

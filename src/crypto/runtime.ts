@@ -58,7 +58,10 @@ export function checkRuntime(
   }
   const missing = PROBES.filter(([, probe]) => !passes(probe)).map(([name]) => name);
   if (missing.length === 0) return undefined;
-  return `Node ${nodeVersion} with OpenSSL ${opensslVersion} lacks ${missing.join(", ")}; Exclave needs the official Node build, or one linked with OpenSSL 3.5 or newer.`;
+  return (
+    `Node ${nodeVersion} with OpenSSL ${opensslVersion} lacks ${missing.join(", ")}; ` +
+    "Exclave needs the official Node build, or one linked with OpenSSL 3.5 or newer."
+  );
 }
 
 function passes(probe: () => boolean): boolean {

@@ -40,7 +40,10 @@ export interface SigningKey {
   readonly mlDsa87: KeyObject;
 }
 
-/** The signing key of a 32-byte seed: one HKDF-SHA-256 output for each component. Throws `bad-key` for another length. */
+/**
+ * The signing key of a 32-byte seed: one HKDF-SHA-256 output, with its own info, for each component.
+ * Throws `bad-key` for another length.
+ */
 export function signingKeyFromSeed(seed: Uint8Array): SigningKey {
   if (seed.byteLength !== SIGNING_SEED_BYTES)
     throw new ExclaveError("bad-key", "the seed of a signing key has 32 bytes");

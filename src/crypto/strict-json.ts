@@ -144,7 +144,7 @@ class Reader {
   }
 
   #integer(): number {
-    const pattern = /(?:0|-?[1-9][0-9]{0,15})(?![0-9.eE])/y;
+    const pattern = /0|-?[1-9][0-9]{0,15}/y;
     pattern.lastIndex = this.#at;
     const digits = pattern.exec(this.#text)?.[0];
     if (digits === undefined || !Number.isSafeInteger(Number(digits))) {

@@ -87,7 +87,7 @@ export function compileKernel(): WebAssembly.Module {
 export function loadKernel(memoryBytes: number, module = compileKernel()): Kernel {
   const pages = Math.ceil((SCRATCH_BYTES + memoryBytes) / PAGE_BYTES);
   invariant(memoryBytes >= 0 && pages <= 65_536, `a kernel memory of ${memoryBytes} bytes`);
-  const wasmMemory = new WebAssembly.Memory({ initial: pages, maximum: pages });
+  const wasmMemory = new WebAssembly.Memory({ initial: pages, maximum: pages, shared: true });
   const instance = new WebAssembly.Instance(module, { env: { memory: wasmMemory, abort } });
   const raw = instance.exports as unknown as KernelExports;
 

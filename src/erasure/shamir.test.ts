@@ -61,13 +61,13 @@ test("k - 1 shares are distributed alike whatever the secret, so they reveal not
   }
 });
 
-test("an altered share among more than k is noticed", () => {
-  const shares = split(randomBytes(32), 3, 5, randomBytes).map((share, index) => ({
-    index,
-    share,
-  }));
-  shares[4]!.share[31]! ^= 1;
-  assert.throws(() => combine(shares, 3), refused("altered"));
+test("an altered share among more than k is noticed, whichever it is", () => {
+  for (let altered = 0; altered < 4; altered++) {
+    const shares = split(randomBytes(32), 3, 4, randomBytes);
+    shares[altered]![31]! ^= 1;
+    const numbered = shares.map((share, index) => ({ index, share }));
+    assert.throws(() => combine(numbered, 3), refused("altered"));
+  }
 });
 
 test("too few, repeated, misfit or misnumbered shares are refused", () => {

@@ -4,13 +4,17 @@ declare namespace WebAssembly {
     readonly [Symbol.toStringTag]: "WebAssembly.Module";
   }
   interface Memory {
-    readonly buffer: ArrayBuffer;
+    readonly buffer: SharedArrayBuffer;
   }
   interface Instance {
     readonly exports: Readonly<Record<string, unknown>>;
   }
   const Module: new (code: Uint8Array<ArrayBuffer>) => Module;
-  const Memory: new (pages: { readonly initial: number; readonly maximum: number }) => Memory;
+  const Memory: new (pages: {
+    readonly initial: number;
+    readonly maximum: number;
+    readonly shared: true;
+  }) => Memory;
   const Instance: new (
     module: Module,
     imports: Readonly<Record<string, Readonly<Record<string, unknown>>>>,

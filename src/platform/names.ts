@@ -6,8 +6,8 @@ import { ExclaveError } from "../errors.ts";
  * operations stay fast. These functions convert at the edges.
  */
 
-const NOT_ASCII = /[^\x00-\x7f]/;
-const NOT_A_BYTE = /[^\x00-\xff]/;
+const NOT_ASCII = /[\x80-\uffff]/;
+const NOT_A_BYTE = /[\u0100-\uffff]/;
 const NEEDS_ESCAPE = /[^\x20-\x5b\x5d-\x7e]/;
 /** Controls, line separators, and the invisible or direction-changing characters that could lie. */
 const UNSHOWABLE = /[\p{Cc}\p{Cf}\p{Zl}\p{Zp}\p{Co}\p{Cn}]/u;

@@ -2,7 +2,7 @@ import { createRequire } from "node:module";
 import { getSystemErrorName } from "node:util";
 
 /** A time as the kernel keeps it: whole seconds since 1970 (may be negative) and 0..999,999,999. */
-export interface FileTime {
+interface FileTime {
   readonly sec: number;
   readonly nsec: number;
 }
@@ -140,7 +140,7 @@ function bindNative(koffi: Koffi, libc: Library): Native {
       encode(name, nameBytes, "lgetxattr");
       const length = Number(lgetxattr(pathBytes, nameBytes, values, XATTR_SIZE_MAX));
       if (length < 0) throw failed("lgetxattr", path);
-      return Uint8Array.prototype.slice.call(values, 0, length);
+      return new Uint8Array(values.subarray(0, length));
     },
 
     setXattr(path, name, value) {

@@ -14,7 +14,10 @@ export type PlacementProblem = {
  * Every country, operator and hazard zone that would hold k shards or more (it could read, with the
  * State's keys stolen), or more than n - k (it could withhold); one shard a site.
  */
-export function placementProblems(sites: readonly SiteIdentity[], k: number): readonly PlacementProblem[] {
+export function placementProblems(
+  sites: readonly SiteIdentity[],
+  k: number,
+): readonly PlacementProblem[] {
   const groups = [
     { kind: "country", of: (site: SiteIdentity) => site.country },
     { kind: "operator", of: (site: SiteIdentity) => site.operator },

@@ -42,8 +42,8 @@ export type Site = {
   /** The object's size, or undefined when there is none. Rejects with `site-unavailable`. */
   stat(name: string): Promise<ObjectInfo | undefined>;
 
-  /** Every object whose name starts with `kind` and a slash, in no particular order. Rejects with `site-unavailable`. */
-  list(kind: ObjectKind): AsyncIterable<ObjectInfo>;
+  /** The name of every object of the kind, in no particular order. Rejects with `site-unavailable`. */
+  list(kind: ObjectKind): AsyncIterable<string>;
 };
 
 /** What a site holds; the first part of an object's name. */

@@ -2,11 +2,10 @@
 import { createHmac, createSecretKey, type KeyObject } from "node:crypto";
 import { hkdfSha256 } from "../crypto/hash.ts";
 import { invariant } from "../errors.ts";
+import { GEAR_TABLE_BYTES } from "./chunker.ts";
 import { type EpochContext, idBytes } from "./identifiers.ts";
 
 export const EPOCH_KEY_BYTES = 32;
-/** 256 numbers of 32 bits, little-endian. */
-export const GEAR_TABLE_BYTES = 1024;
 
 export type EpochKeys = {
   readonly context: EpochContext;

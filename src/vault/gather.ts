@@ -142,7 +142,7 @@ export class GatheredPack {
     const { kernel, memory } = this.#options;
     const { k, n } = this.ref;
     const pieceBytes = rows * BLOCK_BYTES;
-    const at = (index: number): number => 
+    const at = (index: number): number =>
       memory.offset + FRONT_ROOM_BYTES + index * windowRows(k) * BLOCK_BYTES;
     const good = new Set<number>();
     while (good.size < k) {

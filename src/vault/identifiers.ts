@@ -37,7 +37,10 @@ const BYTES: { readonly [Name in keyof Identifiers]: number } = {
 };
 
 /** Reads an identifier from text. Throws `malformed` unless it is lower-case hex of the right length. */
-export function parseId<Name extends keyof Identifiers>(name: Name, text: string): Identifiers[Name] {
+export function parseId<Name extends keyof Identifiers>(
+  name: Name,
+  text: string,
+): Identifiers[Name] {
   if (text.length !== BYTES[name] * 2 || !/^[0-9a-f]*$/.test(text)) {
     throw new ExclaveError("malformed", `not a ${name}: ${JSON.stringify(text.slice(0, 80))}`);
   }
@@ -52,7 +55,9 @@ export function idFromBytes<Name extends keyof Identifiers>(
   if (bytes.length !== BYTES[name]) {
     throw new ExclaveError("malformed", `a ${name} has ${BYTES[name]} bytes, not ${bytes.length}`);
   }
-  return Buffer.from(bytes.buffer, bytes.byteOffset, bytes.length).toString("hex") as Identifiers[Name];
+  return Buffer.from(bytes.buffer, bytes.byteOffset, bytes.length).toString(
+    "hex",
+  ) as Identifiers[Name];
 }
 
 /** A fresh random identifier. */

@@ -84,7 +84,10 @@ export class PackReader {
 
 function decompress(plain: Uint8Array, pack: PackId): Uint8Array {
   try {
-    return zstdDecompressSync(plain, { chunkSize: FRAME_BYTES_MAX, maxOutputLength: FRAME_BYTES_MAX });
+    return zstdDecompressSync(plain, {
+      chunkSize: FRAME_BYTES_MAX,
+      maxOutputLength: FRAME_BYTES_MAX,
+    });
   } catch (cause) {
     throw new ExclaveError("malformed", `a frame of pack ${pack} does not decompress`, { cause });
   }

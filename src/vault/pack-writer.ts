@@ -85,19 +85,15 @@ export class PackWriter {
   /** Stores a chunk of 1 to `FRAME_BYTES_MAX` bytes; returns the pack it will be in. */
   add(id: Uint8Array, chunk: Uint8Array): PackId {
     invariant(chunk.length > 0 && chunk.length <= FRAME_BYTES_MAX, "a chunk fits a frame");
-    if (this.#frameUsed + chunk.length > Math.min(FRAME_BYTES_MAX, this.#room(1))) this.#closeFrame();
+    if (this.#frameUsed + chunk.length > Math.min(FRAME_BYTES_MAX, this.#room(1)))
+      this.#closeFrame();
     if (this.#open && chunk.length > this.#room(1)) this.flush();
-    const open = (this.#open ??= this.#newPack());
+    this.#open ??= this.#newPack();
+    const open = this.#open;
     this.#options.frame.set(chunk, this.#frameUsed);
     this.#frameChunks.push({ id, offset: this.#frameUsed, bytes: chunk.length });
     this.#frameUsed += chunk.length;
     return open.id;
-  }
-
-  /** The pack that the next chunk would go to, were it small: its id is known before it is sealed. */
-  get openPack(): PackId {
-    this.#open ??= this.#newPack();
-    return this.#open.id;
   }
 
   /** Seals what is open. Nothing happens when nothing is. */

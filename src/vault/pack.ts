@@ -96,7 +96,11 @@ export type Frame = {
 };
 
 /** A chunk within its frame's plaintext. */
-export type ChunkPlace = { readonly id: Uint8Array; readonly offset: number; readonly bytes: number };
+export type ChunkPlace = {
+  readonly id: Uint8Array;
+  readonly offset: number;
+  readonly bytes: number;
+};
 
 export const TABLE_HEAD_BYTES = 12;
 export const TABLE_FRAME_BYTES = 20;
@@ -144,7 +148,8 @@ export function decodeTable(bytes: Uint8Array, packBytes: number): readonly Fram
     throw malformedTable("its version is unknown");
   }
   const [frameCount, chunkCount] = [table.readUInt32LE(4), table.readUInt32LE(8)];
-  if (table.length !== tableBytes(frameCount, chunkCount)) throw malformedTable("its length is wrong");
+  if (table.length !== tableBytes(frameCount, chunkCount))
+    throw malformedTable("its length is wrong");
   let chunkAt = TABLE_HEAD_BYTES + frameCount * TABLE_FRAME_BYTES;
   const frames: Frame[] = [];
   for (let i = 0; i < frameCount; i++) {
@@ -190,8 +195,13 @@ function malformedTable(what: string): ExclaveError {
 }
 
 /** The kind and the pack id that a pack's first bytes state; verified only by opening it. */
-export function readPackContext(header: Uint8Array): { readonly kind: PackKind; readonly pack: PackId } {
-  const kind = (Object.keys(PACK_KINDS) as PackKind[]).find((name) => PACK_KINDS[name] === header[11]);
+export function readPackContext(header: Uint8Array): {
+  readonly kind: PackKind;
+  readonly pack: PackId;
+} {
+  const kind = (Object.keys(PACK_KINDS) as PackKind[]).find(
+    (name) => PACK_KINDS[name] === header[11],
+  );
   if (header.length < PACK_CONTEXT_BYTES || kind === undefined) {
     throw new ExclaveError("malformed", "not a pack of a known kind");
   }

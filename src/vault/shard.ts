@@ -70,7 +70,10 @@ export function shardName(id: DispersalId, index: number): string {
 export function parseShardName(name: string): { readonly id: DispersalId; readonly index: number } {
   const match = /^shard\/([0-9a-f]{64})\.(\d\d)$/.exec(name);
   if (!match?.[1] || !match[2] || Number(match[2]) >= SITES_MAX) {
-    throw new ExclaveError("malformed", `not the name of a shard: ${JSON.stringify(name.slice(0, 120))}`);
+    throw new ExclaveError(
+      "malformed",
+      `not the name of a shard: ${JSON.stringify(name.slice(0, 120))}`,
+    );
   }
   return { id: parseId("DispersalId", match[1]), index: Number(match[2]) };
 }
@@ -88,7 +91,10 @@ function encodeHeader(dispersal: Dispersal, index: number): Uint8Array {
   header.writeUInt32LE(dispersal.epoch, 64);
   idBytes(dispersal.pack).copy(header, 72);
   header.writeBigUInt64LE(BigInt(dispersal.packBytes), 88);
-  header.writeBigUInt64LE(BigInt(blocksPerPiece(dispersal.packBytes, dispersal.k) * BLOCK_BYTES), 96);
+  header.writeBigUInt64LE(
+    BigInt(blocksPerPiece(dispersal.packBytes, dispersal.k) * BLOCK_BYTES),
+    96,
+  );
   return header;
 }
 
@@ -132,10 +138,14 @@ export function encodeFronts(
     header.set(share, DESCRIBED_BYTES);
     return header;
   });
-  const roots = Buffer.concat(headers.map((header, i) => shardRoot(header, leaves[i] ?? new Uint8Array())));
+  const roots = Buffer.concat(
+    headers.map((header, i) => shardRoot(header, leaves[i] ?? new Uint8Array())),
+  );
   return {
     id: dispersalId(dispersal, roots),
-    fronts: headers.map((header, i) => Buffer.concat([header, roots, leaves[i] ?? new Uint8Array()])),
+    fronts: headers.map((header, i) =>
+      Buffer.concat([header, roots, leaves[i] ?? new Uint8Array()]),
+    ),
   };
 }
 
@@ -159,7 +169,8 @@ function readHeader(bytes: Uint8Array): { readonly dispersal: Dispersal; readonl
   if (bytes.length < HEADER_BYTES) malformed("it is too short");
   const header = Buffer.from(bytes.buffer, bytes.byteOffset, HEADER_BYTES);
   if (!header.subarray(0, 8).equals(MAGIC)) malformed("its first bytes are wrong");
-  if (header.readUInt16LE(8) !== VERSION || header[10] !== SUITE) malformed("its version is unknown");
+  if (header.readUInt16LE(8) !== VERSION || header[10] !== SUITE)
+    malformed("its version is unknown");
   const [k, n, index] = [header[11] ?? 0, header[12] ?? 0, header[13] ?? 0];
   if (k < 1 || n < k || n > SITES_MAX || index >= n) malformed("k, n or its index is impossible");
   const packBytes = header.readBigUInt64LE(88);
@@ -176,7 +187,8 @@ function readHeader(bytes: Uint8Array): { readonly dispersal: Dispersal; readonl
   // Every byte of the described part follows from these fields; a reserved byte that is not zero, or a
   // piece length that does not fit, would otherwise give one shard two spellings.
   const canonical = encodeHeader(dispersal, index).subarray(0, DESCRIBED_BYTES);
-  if (!header.subarray(0, DESCRIBED_BYTES).equals(canonical)) malformed("a reserved field is in use");
+  if (!header.subarray(0, DESCRIBED_BYTES).equals(canonical))
+    malformed("a reserved field is in use");
   return { dispersal, index };
 }
 
@@ -194,7 +206,11 @@ export function parseFront(bytes: Uint8Array, id: DispersalId, index: number): S
   const leaves = bytes.slice(rootsEnd, length);
   const root = shardRoot(bytes.subarray(0, HEADER_BYTES), leaves);
   const listed = roots.subarray(stated * LEAF_BYTES, (stated + 1) * LEAF_BYTES);
-  if (stated !== index || dispersalId(dispersal, roots) !== id || !Buffer.from(root).equals(listed)) {
+  if (
+    stated !== index ||
+    dispersalId(dispersal, roots) !== id ||
+    !Buffer.from(root).equals(listed)
+  ) {
     throw new ExclaveError("altered", `a shard is not what its name ${shardName(id, index)} says`);
   }
   return { dispersal, id, index, keyShare: bytes.slice(DESCRIBED_BYTES, HEADER_BYTES), leaves };

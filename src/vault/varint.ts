@@ -103,7 +103,8 @@ export class ByteReader {
     for (let scale = 1; ; scale *= 128) {
       const byte = this.u8();
       value += (byte & 127) * scale;
-      if (!Number.isSafeInteger(value)) throw new ExclaveError("malformed", "an integer is too large");
+      if (!Number.isSafeInteger(value))
+        throw new ExclaveError("malformed", "an integer is too large");
       if (byte < 128) {
         if (byte === 0 && scale > 1) throw new ExclaveError("malformed", "an integer is padded");
         return value;

@@ -8,7 +8,7 @@ import { fromText } from "../../platform/names.ts";
  * - a pattern without "/" matches a name at any depth (`*.tmp`, `node_modules`);
  * - one with "/" at its start or inside counts from the register's root (`/tmp`, `logs/*.gz`);
  * - one that ends in "/" matches directories only;
- * - `*` and `?` stay within one name, `**` crosses names, `[a-z]` is one of, `{a,b}` is either,
+ * - `*` and `?` stay within one name, `**` crosses names, `[a-z]` is one of, `[!a-z]` none of, `{a,b}` is either,
  *   a backslash takes the next character as it is; all others stand for themselves;
  * - names that begin with a dot are names like any other; case counts;
  * - a pattern that matches a directory takes all that is in it, and `logs/**` only what is in it.
@@ -98,14 +98,19 @@ function join(sources: readonly string[]): RegExp | undefined {
   return sources.length === 0 ? undefined : new RegExp(sources.join("|"), "s");
 }
 
-/** Characters with a meaning to picomatch that patterns here do not have: groups, extglobs, quotes. */
-const TAKEN_AS_THEY_ARE = /\\[^]|["()|+@!]/g;
+/**
+ * Characters with a meaning to picomatch that patterns here do not have (groups, extglobs, quotes),
+ * and `^` and `$`, of which picomatch 4.0.7 escapes only the first in a row. What is escaped already,
+ * and the `[^` of a negated class, stay as they are.
+ */
+const TAKEN_AS_THEY_ARE = /\\[\s\S]|\[\^|["()|+@^$]/g;
 
 function regexSource(glob: string, pattern: string): string {
   const literal = glob.replace(TAKEN_AS_THEY_ARE, (text) => (text.length > 1 ? text : `\\${text}`));
   try {
     return picomatch.makeRe(fromText(literal), {
       dot: true,
+      posix: true,
       nonegate: true,
       noextglob: true,
       strictSlashes: true,

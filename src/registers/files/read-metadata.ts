@@ -9,14 +9,14 @@ export interface Xattr {
 }
 
 /** More than any file system keeps for one entry, and a bound on what a hostile one can make us hold. */
-export const XATTR_BYTES_MAX = 1_048_576;
+const XATTR_BYTES_MAX = 1_048_576;
 
 const NO_XATTRS: readonly Xattr[] = [];
 
 /**
  * The extended attributes of the entry at a binary path itself, sorted by name; none where the file
  * system has none or `native` is missing. Throws like `node:fs` when they cannot be read, and with
- * `.code` E2BIG beyond XATTR_BYTES_MAX.
+ * `.code` E2BIG beyond 1 MiB in all.
  */
 export function readXattrs(path: string, native: Native | undefined): readonly Xattr[] {
   if (native === undefined) return NO_XATTRS;

@@ -16,7 +16,7 @@ export interface WalkItem {
  *   yielded, when it was read);
  * - `unreadable`: its metadata, or the names in the directory, cannot be had.
  */
-export type WalkProblemKind = "vanished" | "unreadable";
+type WalkProblemKind = "vanished" | "unreadable";
 
 export interface WalkOptions {
   /** Asked for every entry but the root; an excluded directory is not entered. */

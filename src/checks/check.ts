@@ -1,0 +1,242 @@
+/** `check`: proof that the sites hold what they promised. Needs no decryption key. */
+
+import { toHex } from "../crypto/bytes.ts";
+import { sha256 } from "../crypto/hash.ts";
+import { startReadPool } from "../registers/epoch-reader.ts";
+import { readDocument } from "../registers/import-snapshots.ts";
+import { listHeld } from "../registers/known-packs.ts";
+import { defaultWorkers } from "../registers/seal-session.ts";
+import type { Catalog, PackRow } from "../vault/catalog.ts";
+import { openStatement } from "../vault/documents.ts";
+import type { Home } from "../vault/home.ts";
+import { parseId, type RegisterId } from "../vault/identifiers.ts";
+import { isOpen, openSites, type SitePlace } from "../vault/open-sites.ts";
+import { shardName } from "../vault/shard.ts";
+
+/** Packs of which a check without `full` reads every shard. */
+const SAMPLE_PACKS = 16;
+const PACKS_IN_FLIGHT_MAX = 8;
+/** Findings that a report names one by one; all are counted. */
+const FINDINGS_KEPT_MAX = 1000;
+
+export type SiteCheck = {
+  readonly site: string;
+  /** Why it could not be checked; its counts say nothing then. */
+  readonly unavailable?: string;
+  expected: number;
+  missing: number;
+  /** Read whole and held against their names. */
+  verified: number;
+  damaged: number;
+  bytesRead: number;
+};
+
+export type Finding = { readonly site: string; readonly object: string; readonly why: string };
+
+export type CheckReport = {
+  readonly register: string;
+  readonly time: string;
+  readonly full: boolean;
+  readonly recoveryPoints: number;
+  readonly packs: number;
+  readonly sites: readonly SiteCheck[];
+  readonly findingCount: number;
+  readonly findings: readonly Finding[];
+  /**
+   * How many more sites may be lost before something is: over all packs, the least number of good
+   * shards, minus k. Negative when something is lost. Shards that were not read count as good.
+   */
+  readonly survives: number;
+  readonly good: boolean;
+  readonly seconds: number;
+};
+
+export type CheckProgress = {
+  readonly packs: number;
+  readonly packsTotal: number;
+  readonly bytes: number;
+};
+
+export type CheckOptions = {
+  readonly home: Home;
+  readonly catalog: Catalog;
+  readonly register: string;
+  /** Read every byte, not a sample. */
+  readonly full: boolean;
+  readonly now: Date;
+  readonly onProgress?: (progress: CheckProgress) => void;
+};
+
+export async function check(options: CheckOptions): Promise<CheckReport> {
+  const startedMs = performance.now();
+  const { home, catalog, full, now } = options;
+  const register = home.register(options.register);
+  const id = parseId("RegisterId", register.id);
+  const run = new CheckRun(options, await openSites(home, register), id, register.k);
+  const snapshots = catalog.snapshots(id);
+  await run.documents(snapshots.map(({ envelope }) => envelope));
+  await run.packs();
+  const report: CheckReport = {
+    register: register.name,
+    time: now.toISOString(),
+    full,
+    recoveryPoints: snapshots.length,
+    packs: run.packCount,
+    sites: run.sites,
+    findingCount: run.findingCount,
+    findings: run.findings,
+    survives: run.survives,
+    good: run.findingCount === 0 && run.sites.every((site) => site.unavailable === undefined),
+    seconds: (performance.now() - startedMs) / 1000,
+  };
+  const { good, survives } = report;
+  catalog.addCheck(id, report.time, JSON.stringify({ full, good, survives }));
+  return report;
+}
+
+class CheckRun {
+  readonly sites: readonly SiteCheck[];
+  readonly findings: Finding[] = [];
+  findingCount = 0;
+  packCount = 0;
+  survives: number;
+  readonly #options: CheckOptions;
+  readonly #places: readonly SitePlace[];
+  readonly #register: RegisterId;
+  readonly #k: number;
+
+  constructor(
+    options: CheckOptions,
+    places: readonly SitePlace[],
+    register: RegisterId,
+    k: number,
+  ) {
+    this.#options = options;
+    this.#places = places;
+    this.#register = register;
+    this.#k = k;
+    this.survives = places.length - k;
+    this.sites = places.map((place) => ({
+      site: place.name,
+      ...(isOpen(place) ? {} : { unavailable: place.problem }),
+      expected: 0,
+      missing: 0,
+      verified: 0,
+      damaged: 0,
+      bytesRead: 0,
+    }));
+  }
+
+  /** Every statement's signature, and that every open site has it and its manifests as their names say. */
+  async documents(envelopes: readonly Uint8Array[]): Promise<void> {
+    for (const envelope of envelopes) {
+      const { id, document } = openStatement(envelope, this.#options.home.charters);
+      const names = [
+        `statement/${id}`,
+        ...document.manifests.map((manifest) => `manifest/${manifest}`),
+      ];
+      for (const name of names) await this.#document(name);
+    }
+  }
+
+  async #document(name: string): Promise<void> {
+    for (const place of this.#places) {
+      if (!isOpen(place)) continue;
+      const bytes = await readDocument(place.site, name);
+      if (!bytes) this.#find(place.name, name, "it is missing");
+      else if (toHex(sha256(bytes)) !== name.split("/")[1])
+        this.#find(place.name, name, "it is altered");
+    }
+  }
+
+  async packs(): Promise<void> {
+    const { catalog, full, onProgress } = this.#options;
+    await listHeld(catalog, this.#places);
+    const packsTotal = catalog.packCount(this.#register);
+    const sample = full ? undefined : new Set(catalog.samplePacks(this.#register, SAMPLE_PACKS));
+    const n = this.#places.length;
+    const pool = startReadPool({
+      workers: defaultWorkers(),
+      places: this.#places,
+      strict: true,
+      k: this.#k,
+      n,
+      numericOwner: false,
+      onProblem: () => undefined,
+    });
+    const inFlight: Promise<void>[] = [];
+    try {
+      for (const pack of catalog.packsOf(this.#register)) {
+        const present = this.#present(pack);
+        if (sample && !sample.has(pack.pack)) {
+          this.#score(pack, present.length);
+          continue;
+        }
+        const shards = present.map((index) => ({ id: pack.id, index }));
+        const { done } = await pool.submit({ type: "verify", shards });
+        const verified = done.then((result) => {
+          if (result.type === "verified") this.#verified(pack, present, result.shards);
+          onProgress?.({ packs: this.packCount, packsTotal, bytes: this.#bytesRead() });
+        });
+        verified.catch(() => undefined);
+        inFlight.push(verified);
+        if (inFlight.length > PACKS_IN_FLIGHT_MAX) await inFlight.shift();
+      }
+      await Promise.all(inFlight);
+    } finally {
+      await pool.close();
+    }
+  }
+
+  /** Indices of the shards that their sites list. */
+  #present(pack: PackRow): readonly number[] {
+    const { catalog } = this.#options;
+    return this.#places.flatMap((place, index) => {
+      const site = this.sites[index];
+      if (!site || index >= pack.n) return [];
+      site.expected++;
+      if (!isOpen(place)) return [];
+      const name = shardName(pack.id, index);
+      if (catalog.isHeld(name)) return [index];
+      site.missing++;
+      this.#find(place.name, name, "it is missing");
+      return [];
+    });
+  }
+
+  #verified(
+    pack: PackRow,
+    indices: readonly number[],
+    shards: readonly { readonly bytes: number; readonly problem?: string }[],
+  ): void {
+    let good = 0;
+    for (const [i, { bytes, problem }] of shards.entries()) {
+      const index = indices[i] ?? 0;
+      const site = this.sites[index];
+      if (!site) continue;
+      site.verified++;
+      site.bytesRead += bytes;
+      if (problem === undefined) {
+        good++;
+        continue;
+      }
+      site.damaged++;
+      this.#find(site.site, shardName(pack.id, index), problem);
+    }
+    this.#score(pack, good);
+  }
+
+  #score(pack: PackRow, good: number): void {
+    this.packCount++;
+    this.survives = Math.min(this.survives, good - pack.k);
+  }
+
+  #find(site: string, object: string, why: string): void {
+    this.findingCount++;
+    if (this.findings.length < FINDINGS_KEPT_MAX) this.findings.push({ site, object, why });
+  }
+
+  #bytesRead(): number {
+    return this.sites.reduce((sum, site) => sum + site.bytesRead, 0);
+  }
+}

@@ -1,0 +1,63 @@
+import { Command } from "commander";
+import { type CheckReport, check } from "../checks/check.ts";
+import { withHome } from "./context.ts";
+import { EXIT } from "./exit-codes.ts";
+import { formatBytes, formatCount, formatSeconds, formatTable, plural } from "./format.ts";
+import type { MakeCommand } from "./main.ts";
+
+const FINDINGS_SHOWN_MAX = 20;
+
+export const checkCommand: MakeCommand = (terminal, setExit) =>
+  new Command("check")
+    .description("prove that the sites hold what they promised; needs no decryption key")
+    .argument("<register>")
+    .option("--full", "read every byte, not a sample", false)
+    .action(async (register: string, flags: { readonly full: boolean }) => {
+      const report = await withHome((home, catalog) =>
+        check({
+          home,
+          catalog,
+          register,
+          full: flags.full,
+          now: new Date(),
+          onProgress: (progress) =>
+            terminal.progress(
+              { register, ...progress },
+              () =>
+                `${formatCount(progress.packs)} of ${formatCount(progress.packsTotal)} packs, ${formatBytes(progress.bytes)} read`,
+            ),
+        }),
+      );
+      terminal.endProgress();
+      if (!report.good) setExit(EXIT.checkFailed);
+      terminal.result(report, summary(report));
+    });
+
+function summary(report: CheckReport): readonly string[] {
+  const rows = report.sites.map((site) =>
+    site.unavailable === undefined
+      ? [
+          site.site,
+          formatCount(site.expected - site.missing),
+          formatCount(site.missing),
+          formatCount(site.verified),
+          formatCount(site.damaged),
+          formatBytes(site.bytesRead),
+        ]
+      : [site.site, "?", "?", "?", "?", site.unavailable],
+  );
+  const verdict =
+    report.survives < 0
+      ? "Something is lost: fewer good shards are left than are needed."
+      : `${report.good ? "Good" : "Not all good"}: ${plural(report.recoveryPoints, "recovery point")}, and ${report.survives === 0 ? "no further site may be lost" : `any ${report.survives} more of the sites may be lost`}.`;
+  const findings = report.findings
+    .slice(0, FINDINGS_SHOWN_MAX)
+    .map(({ site, object, why }) => `  ${site}: ${object}: ${why}`);
+  const more = report.findingCount - findings.length;
+  return [
+    ...formatTable([["site", "holds", "missing", "verified", "damaged", "read"], ...rows]),
+    ...findings,
+    ...(more > 0 ? [`  and ${formatCount(more)} more`] : []),
+    `${verdict} ${report.full ? "Every byte was read" : "A sample was read; --full reads every byte"}, in ${formatSeconds(report.seconds)}.`,
+  ];
+}

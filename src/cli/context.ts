@@ -1,0 +1,24 @@
+/** What most commands begin with: home and its catalog. */
+import { homedir } from "node:os";
+import { join, resolve } from "node:path";
+import { Catalog } from "../vault/catalog.ts";
+import { Home } from "../vault/home.ts";
+
+export function homePath(): string {
+  return resolve(process.env.EXCLAVE_HOME ?? join(homedir(), ".exclave"));
+}
+
+export async function openHome(): Promise<Home> {
+  return Home.open(homePath());
+}
+
+/** Runs `work` with home and catalog open, and closes the catalog whatever happens. */
+export async function withHome<T>(work: (home: Home, catalog: Catalog) => Promise<T>): Promise<T> {
+  const home = await openHome();
+  const catalog = new Catalog(home.catalogPath, home.state);
+  try {
+    return await work(home, catalog);
+  } finally {
+    catalog.close();
+  }
+}

@@ -1,0 +1,172 @@
+import { resolve } from "node:path";
+import { Command } from "commander";
+import { ExclaveError } from "../errors.ts";
+import { requireLawfulPlacement } from "../registers/protect.ts";
+import { type PartConfig, type RegisterConfig, writeQuorum } from "../vault/home.ts";
+import { randomId } from "../vault/identifiers.ts";
+import { openHome } from "./context.ts";
+import { formatTable } from "./format.ts";
+import type { MakeCommand } from "./main.ts";
+
+export const registerCommand: MakeCommand = (terminal) => {
+  const register = new Command("register").description(
+    "the bodies of records that the State protects",
+  );
+  register
+    .command("add")
+    .argument("<name>", "short and unique, for instance civil-status")
+    .description(
+      "declare a register: what is in it, at which sites, how many of them bring it back",
+    )
+    .requiredOption(
+      "--kind <kind>",
+      "files: a directory tree. stream: what a dump tool writes",
+      oneOf(["files", "stream"]),
+    )
+    .option("--path <dir>", "what to protect; several times for several parts", collect, [])
+    .requiredOption(
+      "--sites <names>",
+      "the sites, comma-separated: one shard of everything to each",
+    )
+    .requiredOption(
+      "--threshold <k>",
+      "any so many sites bring it back, fewer can read nothing",
+      positive,
+    )
+    .option(
+      "--survive <f>",
+      "losses each new recovery point survives at once (default: half of n - k)",
+      positive,
+    )
+    .option("--exclude <pattern>", "leave out what matches; several times", collect, [])
+    .option("--one-file-system", "do not enter other file systems", false)
+    .option(
+      "--accept <name>",
+      "accept that this country, operator or hazard zone alone could read or withhold",
+      collect,
+      [],
+    )
+    .action(async (name: string, flags: RegisterFlags) => {
+      const home = await openHome();
+      if (!/^[a-z0-9][a-z0-9._-]{0,62}$/.test(name)) {
+        throw new ExclaveError(
+          "usage",
+          "a name has small letters, digits, dots, dashes, at most 63",
+        );
+      }
+      if (home.config.registers.some((one) => one.name === name)) {
+        throw new ExclaveError("usage", `there is a register "${name}" already`);
+      }
+      const sites = flags.sites.split(",").map((site) => site.trim());
+      if (new Set(sites).size !== sites.length)
+        throw new ExclaveError("usage", "a site is named twice");
+      for (const site of sites) home.site(site);
+      const [k, n] = [flags.threshold, sites.length];
+      if (k > n) throw new ExclaveError("usage", `--threshold ${k} is more than the ${n} sites`);
+      const survive = flags.survive ?? Math.floor((n - k) / 2);
+      if (k + survive > n) {
+        throw new ExclaveError(
+          "usage",
+          `${n} sites with threshold ${k} survive at most ${n - k} losses`,
+        );
+      }
+      requireLawfulPlacement(home, { sites, k }, flags.accept);
+      const config: RegisterConfig = {
+        name,
+        id: randomId("RegisterId"),
+        parts: partsOf(name, flags),
+        sites,
+        k,
+        survive,
+        epoch: 0,
+      };
+      await home.saveRegister(config);
+      terminal.result({ register: config }, [
+        `Register ${name}: any ${k} of ${n} sites bring it back; a recovery point counts when ${writeQuorum(config)} have it.`,
+        flags.kind === "files"
+          ? `Next: exclave protect ${name}`
+          : `Next: exclave protect ${name} -- COMMAND…   or   COMMAND | exclave protect ${name} --stdin`,
+      ]);
+    });
+  register
+    .command("list")
+    .description("the registers")
+    .action(async () => {
+      const { registers } = (await openHome()).config;
+      const rows = registers.map((one) => [
+        one.name,
+        one.parts.map((part) => part.path || part.kind).join(", "),
+        `${one.k} of ${one.sites.length}`,
+        one.sites.join(","),
+      ]);
+      terminal.result(
+        { registers },
+        rows.length === 0
+          ? [
+              "No registers yet. Next: exclave register add NAME --kind files --path DIR --sites a,b,c --threshold K",
+            ]
+          : formatTable([["register", "protects", "threshold", "sites"], ...rows]),
+      );
+    });
+  return register;
+};
+
+type RegisterFlags = {
+  readonly kind: "files" | "stream";
+  readonly path: readonly string[];
+  readonly sites: string;
+  readonly threshold: number;
+  readonly survive?: number;
+  readonly exclude: string[];
+  readonly oneFileSystem: boolean;
+  readonly accept: readonly string[];
+};
+
+function partsOf(name: string, flags: RegisterFlags): PartConfig[] {
+  const common = { kind: flags.kind, excludes: flags.exclude, oneFileSystem: flags.oneFileSystem };
+  if (flags.kind === "stream") {
+    if (flags.path.length > 0) throw new ExclaveError("usage", "a stream has no --path");
+    return [{ ...common, name, path: "" }];
+  }
+  const [only, ...more] = flags.path;
+  if (only === undefined) throw new ExclaveError("usage", "a register of kind files needs --path");
+  if (more.length === 0) return [{ ...common, name, path: resolve(only) }];
+  const parts = flags.path.map((path, i) => ({
+    ...common,
+    name: partName(path, i),
+    path: resolve(path),
+  }));
+  return parts.map((part, i) =>
+    parts.some((other, j) => j < i && other.name === part.name)
+      ? { ...part, name: `${part.name}-${i + 1}` }
+      : part,
+  );
+}
+
+/** A part's name: the last part of its path, in the letters that names may have. */
+function partName(path: string, position: number): string {
+  const last = resolve(path).split("/").at(-1) ?? "";
+  const name = last
+    .toLowerCase()
+    .replaceAll(/[^a-z0-9._-]/g, "-")
+    .replace(/^[^a-z0-9]+/, "")
+    .slice(0, 50);
+  return name === "" ? `part-${position + 1}` : name;
+}
+
+/** For options that may come several times. */
+export function collect(value: string, before: readonly string[]): readonly string[] {
+  return [...before, value];
+}
+
+function positive(text: string): number {
+  if (/^\d{1,2}$/.test(text)) return Number(text);
+  throw new ExclaveError("usage", `${text} is not a number from 0 to 32`);
+}
+
+function oneOf(choices: readonly string[]): (text: string) => string {
+  return (text) => {
+    if (choices.includes(text)) return text;
+    throw new ExclaveError("usage", `${text} is none of: ${choices.join(", ")}`);
+  };
+}

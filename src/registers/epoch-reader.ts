@@ -1,0 +1,295 @@
+/**
+ * Reads one epoch of a register from its sites: roots, index, entry streams, files. The main thread
+ * fetches; workers gather, open and verify.
+ */
+import { createReadStream } from "node:fs";
+import { rename, writeFile } from "node:fs/promises";
+import { join } from "node:path";
+import { toHex, utf8 } from "../crypto/bytes.ts";
+import { sha256 } from "../crypto/hash.ts";
+import { ExclaveError, isExclaveError } from "../errors.ts";
+import { WorkerPool } from "../platform/worker-pool.ts";
+import type { Catalog } from "../vault/catalog.ts";
+import { encodeSegmentRecord, SegmentDecoder, tableChunkIds } from "../vault/chunk-reader.ts";
+import {
+  decodeRoot,
+  type SnapshotRoot,
+  type Statement,
+  type StreamRef,
+} from "../vault/documents.ts";
+import type { ShardProblem } from "../vault/gather.ts";
+import { type EpochContext, idBytes, idFromBytes, parseId } from "../vault/identifiers.ts";
+import { KnownIds, newGeneration } from "../vault/known-ids.ts";
+import { MANIFEST_ROW_BYTES, writeManifestRow } from "../vault/manifest.ts";
+import { isOpen, type SitePlace } from "../vault/open-sites.ts";
+import { shardName } from "../vault/shard.ts";
+import {
+  FETCH_DONE,
+  FETCH_NOT_FOUND,
+  FETCH_REQUESTS_MAX,
+  FETCH_SHORT,
+  FETCH_UNAVAILABLE,
+  type FetchMessage,
+  type IndexMessage,
+  type ProblemMessage,
+  type ReadResult,
+  type ReadTask,
+  type ReadWorkerData,
+} from "./read-messages.ts";
+
+export type ReadPool = WorkerPool<ReadTask, ReadResult, FetchMessage | ProblemMessage>;
+
+/** Starts workers that read through these sites (shard i is looked for at place i first). */
+export function startReadPool(options: {
+  readonly workers: number;
+  readonly places: readonly SitePlace[];
+  readonly k: number;
+  readonly n: number;
+  readonly epoch?: { readonly key: Uint8Array; readonly context: EpochContext };
+  readonly numericOwner: boolean;
+  /** Look for a shard only where it belongs. */
+  readonly strict?: boolean;
+  readonly onProblem: (problem: ShardProblem) => void;
+}): ReadPool {
+  const controls = Array.from(
+    { length: options.workers },
+    () => new Int32Array(new SharedArrayBuffer((1 + FETCH_REQUESTS_MAX) * 4)),
+  );
+  return new WorkerPool<ReadTask, ReadResult, FetchMessage | ProblemMessage>({
+    script: new URL(`./read-worker${import.meta.url.slice(-3)}`, import.meta.url),
+    workers: options.workers,
+    workerData: (worker): ReadWorkerData => ({
+      ...(options.epoch ? { epoch: options.epoch } : {}),
+      k: options.k,
+      n: options.n,
+      fetch: controls[worker] ?? new Int32Array(new SharedArrayBuffer(4)),
+      numericOwner: options.numericOwner,
+    }),
+    onMessage: (message, worker) => {
+      if (message.type === "problem") options.onProblem(message.problem);
+      else void answerFetch(message, options, controls[worker]);
+    },
+  });
+}
+
+async function answerFetch(
+  { requests }: FetchMessage,
+  options: { readonly places: readonly SitePlace[]; readonly strict?: boolean },
+  control: Int32Array | undefined,
+): Promise<void> {
+  if (!control) return;
+  await Promise.all(
+    requests.map(async ({ id, index, offset, into }, i) => {
+      const name = shardName(parseId("DispersalId", id), index);
+      const home = options.places.slice(index, index + 1);
+      const others = options.strict ? [] : options.places.filter((_, place) => place !== index);
+      control[1 + i] = await fetchFrom([...home, ...others], name, offset, into);
+    }),
+  );
+  Atomics.store(control, 0, 0);
+  Atomics.notify(control, 0);
+}
+
+/** Looks where the shard belongs, then everywhere: sites may have been given in another order. */
+async function fetchFrom(
+  places: readonly SitePlace[],
+  name: string,
+  offset: number,
+  into: Uint8Array,
+): Promise<number> {
+  let status = FETCH_UNAVAILABLE;
+  for (const place of places) {
+    if (!isOpen(place)) continue;
+    try {
+      const got = await place.site.read(name, offset, into);
+      if (got === into.length) return FETCH_DONE;
+      status = FETCH_SHORT;
+    } catch (error) {
+      if (!isExclaveError(error)) throw error;
+      if (error.code === "not-found" && status !== FETCH_SHORT) status = FETCH_NOT_FOUND;
+    }
+  }
+  return status;
+}
+
+/** Chunks asked of a worker at once, in bytes. */
+const READ_AHEAD_BYTES = 2 * 1024 * 1024;
+const REF_BYTES = 36;
+
+/** Bytes that a worker made are the main thread's own. */
+function bytesOf(result: ReadResult): Uint8Array {
+  if (result.type !== "bytes") throw new ExclaveError("bug", "a worker answered another question");
+  return result.bytes;
+}
+
+/** An epoch that can be read. Its threads start when something has to be fetched. */
+export class EpochReader {
+  readonly #startPool: () => ReadPool;
+  readonly #catalog: Catalog;
+  readonly #cachePath: string;
+  #pool: ReadPool | undefined;
+
+  constructor(startPool: () => ReadPool, catalog: Catalog, cachePath: string) {
+    this.#startPool = startPool;
+    this.#catalog = catalog;
+    this.#cachePath = cachePath;
+  }
+
+  get pool(): ReadPool {
+    this.#pool ??= this.#startPool();
+    return this.#pool;
+  }
+
+  /** The root that a statement names, verified against it. */
+  async root(statement: Statement): Promise<SnapshotRoot> {
+    return decodeRoot(
+      await this.#readTail([statement.root.pack], [statement.root.chunk]),
+      statement,
+    );
+  }
+
+  /**
+   * Loads the index that a root binds, from the cache or the sites, and hands it to the workers.
+   * Memory: 28 bytes a chunk and their slack, 64 a pack.
+   */
+  async loadIndex(root: Pick<SnapshotRoot, "index">): Promise<void> {
+    const chunks = new KnownIds([newGeneration(65_536, 2)]);
+    let rows: Buffer<ArrayBufferLike> = Buffer.from(
+      new SharedArrayBuffer(1024 * MANIFEST_ROW_BYTES),
+    );
+    let ordinal = 0;
+    for (const segment of root.index) {
+      for await (const { pack, table } of this.segmentRecords(segment)) {
+        const ref = this.#catalog.pack(idFromBytes("PackId", pack));
+        // A pack that no manifest lists cannot be read; its chunks are missed only if they are wanted.
+        if (!ref) continue;
+        if ((ordinal + 1) * MANIFEST_ROW_BYTES > rows.length) {
+          const larger = Buffer.from(new SharedArrayBuffer(rows.length * 2));
+          rows.copy(larger);
+          rows = larger;
+        }
+        writeManifestRow(rows, ordinal * MANIFEST_ROW_BYTES, ref);
+        let chunk = 0;
+        for (const id of tableChunkIds(table)) chunks.claim(id, [ordinal, chunk++]);
+        chunks.grow();
+        ordinal++;
+      }
+    }
+    const message: IndexMessage = { type: "index", refs: rows, chunks: chunks.generations };
+    this.pool.post(message);
+  }
+
+  /** The records of an index segment, from the cache where it is there. */
+  async *segmentRecords(
+    segment: SnapshotRoot["index"][number],
+  ): AsyncGenerator<{ readonly pack: Uint8Array; readonly table: Uint8Array }> {
+    const file = await this.segmentFile(segment);
+    const decoder = new SegmentDecoder();
+    for await (const block of createReadStream(file, { highWaterMark: 1024 * 1024 })) {
+      yield* decoder.push(block as Uint8Array);
+    }
+    decoder.end();
+  }
+
+  /** The cached file of a segment, fetched when it is not there. */
+  async segmentFile(segment: SnapshotRoot["index"][number]): Promise<string> {
+    const file = join(this.#cachePath, segmentFileName(segment));
+    try {
+      await writeFile(file, "", { flag: "r+" });
+      return file;
+    } catch (error) {
+      if ((error as NodeJS.ErrnoException).code !== "ENOENT") throw error;
+    }
+    const temporary = `${file}.${process.pid}`;
+    await writeFile(temporary, "");
+    for await (const block of this.#tailStream(segment.packs, segment.segment)) {
+      await writeFile(temporary, block, { flag: "a" });
+    }
+    await rename(temporary, file);
+    return file;
+  }
+
+  /** The bytes of a stream that the index knows, in blocks; reads ahead by one. */
+  async *stream(ref: StreamRef): AsyncGenerator<Uint8Array> {
+    let ahead: Promise<Uint8Array> | undefined;
+    for await (const list of this.#chunkLists(ref)) {
+      const { done } = await this.pool.submit({ type: "chunks", chunks: list });
+      const next = done.then(bytesOf);
+      next.catch(() => undefined);
+      if (ahead) yield await ahead;
+      ahead = next;
+    }
+    if (ahead) yield await ahead;
+  }
+
+  async close(): Promise<void> {
+    await this.#pool?.close();
+  }
+
+  /** The chunks of a stream as lists of 36-byte references, each of about `READ_AHEAD_BYTES` of content. */
+  async *#chunkLists(ref: StreamRef): AsyncGenerator<Uint8Array> {
+    if (ref.depth === 0) {
+      yield* inGroups(Buffer.concat(ref.chunks.map(({ id, bytes }) => encodeRef(id, bytes))));
+      return;
+    }
+    let rest = Buffer.alloc(0);
+    for await (const list of this.#chunkLists({ ...ref, depth: ref.depth - 1 })) {
+      const { done } = await this.pool.submit({ type: "chunks", chunks: list });
+      const bytes = Buffer.concat([rest, bytesOf(await done)]);
+      const whole = bytes.length - (bytes.length % REF_BYTES);
+      yield* inGroups(bytes.subarray(0, whole));
+      rest = Buffer.from(bytes.subarray(whole));
+    }
+  }
+
+  async *#tailStream(packs: readonly string[], ref: StreamRef): AsyncGenerator<Uint8Array> {
+    if (ref.depth !== 0) throw new ExclaveError("malformed", "an index segment is nested");
+    for (let at = 0; at < ref.chunks.length; at += 16) {
+      yield await this.#readTail(
+        packs,
+        ref.chunks.slice(at, at + 16).map(({ id }) => id),
+      );
+    }
+  }
+
+  async #readTail(packs: readonly string[], ids: readonly string[]): Promise<Uint8Array> {
+    const rows = Buffer.alloc(packs.length * MANIFEST_ROW_BYTES);
+    for (const [i, pack] of packs.entries()) {
+      const ref = this.#catalog.pack(parseId("PackId", pack));
+      if (!ref) throw new ExclaveError("not-found", `no manifest lists pack ${pack}`);
+      writeManifestRow(rows, i * MANIFEST_ROW_BYTES, ref);
+    }
+    const { done } = await this.pool.submit({ type: "tail", rows, ids });
+    return bytesOf(await done);
+  }
+}
+
+/** A chunk reference as bytes: its id and its length. */
+export function encodeRef(id: string, bytes: number): Uint8Array {
+  const ref = Buffer.alloc(REF_BYTES);
+  idBytes(parseId("ChunkId", id)).copy(ref);
+  ref.writeUInt32LE(bytes, 32);
+  return ref;
+}
+
+function* inGroups(refs: Buffer): Generator<Uint8Array> {
+  let [from, bytes] = [0, 0];
+  for (let at = 0; at < refs.length; at += REF_BYTES) {
+    bytes += refs.readUInt32LE(at + 32);
+    if (bytes >= READ_AHEAD_BYTES) {
+      yield refs.subarray(from, at + REF_BYTES);
+      [from, bytes] = [at + REF_BYTES, 0];
+    }
+  }
+  if (from < refs.length) yield refs.subarray(from);
+}
+
+/** The name of a segment's file in the cache. */
+export function segmentFileName(segment: SnapshotRoot["index"][number]): string {
+  return `segment-${toHex(sha256(utf8(JSON.stringify(segment)))).slice(0, 32)}`;
+}
+
+/** The record of a pack as it stands in a segment. */
+export function segmentRecord(pack: string, table: Uint8Array): Uint8Array {
+  return encodeSegmentRecord(idBytes(parseId("PackId", pack)), table);
+}

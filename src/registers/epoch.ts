@@ -1,0 +1,56 @@
+/** The open epoch of a register: found or begun, with its keys wrapped and safe abroad before they are used. */
+import { randomBytes } from "node:crypto";
+import { fromBase64 } from "../crypto/bytes.ts";
+import type { Catalog } from "../vault/catalog.ts";
+import { wrapEpochKey } from "../vault/documents.ts";
+import { EPOCH_KEY_BYTES } from "../vault/epoch-keys.ts";
+import type { Home, RegisterConfig } from "../vault/home.ts";
+import { type EpochContext, parseId } from "../vault/identifiers.ts";
+
+export type OpenEpoch = { readonly context: EpochContext; readonly key: Uint8Array };
+
+/** The epoch that this home may write to; undefined when one has to be begun. */
+export async function openEpoch(
+  home: Home,
+  register: RegisterConfig,
+): Promise<OpenEpoch | undefined> {
+  if (register.epoch === 0) return undefined;
+  const context = home.context(register, register.epoch);
+  const key = await home.epochKey(context.register, context.epoch);
+  return key && { context, key };
+}
+
+/**
+ * Begins the register's next epoch. The order matters: the key is kept at home, then wrapped at the
+ * write quorum of sites, and only then is the epoch used; so nothing is ever sealed under a key that
+ * could die with home.
+ */
+export async function beginEpoch(
+  home: Home,
+  catalog: Catalog,
+  register: RegisterConfig,
+  now: Date,
+  putEverywhere: (name: string, bytes: Uint8Array) => Promise<void>,
+): Promise<OpenEpoch> {
+  const id = parseId("RegisterId", register.id);
+  const known = [register.epoch, ...catalog.snapshots(id).map(({ epoch }) => epoch)];
+  const context = home.context(register, Math.max(...known) + 1);
+  const key = randomBytes(EPOCH_KEY_BYTES);
+  await home.saveEpochKey(id, context.epoch, key);
+  const { recovery, reader } = home.charters.current;
+  const recipients = [
+    { recipient: "recovery" as const, kem: recovery.kem },
+    ...(reader ? [{ recipient: "reader" as const, kem: reader.kem }] : []),
+  ];
+  for (const { recipient, kem } of recipients) {
+    const wrap = wrapEpochKey(
+      key,
+      context,
+      { recipient, publicKey: fromBase64(kem) },
+      { agent: home.agent, term: home.term, time: now },
+    );
+    await putEverywhere(`wrap/${wrap.id}`, wrap.bytes);
+  }
+  await home.saveRegister({ ...register, epoch: context.epoch });
+  return { context, key };
+}

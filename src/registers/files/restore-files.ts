@@ -1,0 +1,374 @@
+/**
+ * Restores the entries of a part into a directory. Directories are made in order by the main thread,
+ * files written by the workers, hard links and the metadata of directories come last.
+ *
+ * Nothing leaves the target: `EntryDecoder` lets no unsafe path through and no entry whose parent is not
+ * a directory of the stream; here, no directory is used that is a symlink on disk, and no file is opened
+ * through one.
+ */
+import {
+  closeSync,
+  constants,
+  linkSync,
+  lstatSync,
+  mkdirSync,
+  openSync,
+  readSync,
+  rmSync,
+  unlinkSync,
+  writeSync,
+} from "node:fs";
+import { ExclaveError } from "../../errors.ts";
+import { displayName, toFsPath } from "../../platform/names.ts";
+import { loadNative } from "../../platform/native.ts";
+import { loadOwnerNames } from "../../platform/owners.ts";
+import {
+  contentBytes,
+  type Entry,
+  EntryDecoder,
+  EntryEncoder,
+  type EntryRecord,
+} from "../../vault/entries.ts";
+import type { ReadPool } from "../epoch-reader.ts";
+import type { ReadResult, WriteTask } from "../read-messages.ts";
+import { type ApplyOptions, applyMetadata, createSpecial } from "./apply-metadata.ts";
+import type { PathMatcher } from "./patterns.ts";
+
+const BATCH_FILES_MAX = 256;
+const BATCH_BYTES_MAX = 8 * 1024 * 1024;
+/** Content records of one file that are held before they are written as a stretch. */
+const STRETCH_RECORDS_MAX = 16;
+const BATCHES_IN_FLIGHT_MAX = 16;
+
+export type RestoreProblem = {
+  /** Binary path within the part, and as shown to people. */
+  readonly path: string;
+  readonly shown: string;
+  /** "lost": its content cannot be had. "refused": the target would not take it. "metadata": it is there, not with everything. */
+  readonly kind: "lost" | "refused" | "metadata";
+  readonly why: string;
+};
+
+export type RestoreFilesOptions = {
+  readonly pool: ReadPool;
+  /** Absolute binary path of an existing directory. */
+  readonly target: string;
+  /** The target was made for this restore, so it takes the metadata of the part's root. */
+  readonly ownsTarget: boolean;
+  readonly scratchFile: string;
+  readonly wanted: PathMatcher;
+  readonly overwrite: boolean;
+  readonly numericOwner: boolean;
+  readonly onWritten: (files: number, bytes: number) => void;
+  /** May throw, to stop. */
+  readonly onProblem: (problem: RestoreProblem) => void;
+};
+
+/** A directory that leads to the current entry. */
+type OpenDirectory = { readonly entry: Entry; state: "pending" | "made" | "refused" };
+
+/** A file whose content records are coming. */
+type OpenFile = {
+  readonly entry: Entry;
+  content: Uint8Array[];
+  /** Where the held content begins; a file that was created ahead is filled in stretches. */
+  offset: number;
+  created: boolean;
+};
+
+export class RestoreFiles {
+  readonly #options: RestoreFilesOptions;
+  readonly #apply: ApplyOptions;
+  /** Directories and hard links, to be finished when the files are there. */
+  readonly #later = new EntryEncoder();
+  readonly #scratch: number;
+  readonly #directories: OpenDirectory[] = [];
+  #file: OpenFile | undefined;
+  #batch: WriteTask[] = [];
+  #batchBytes = 0;
+  #inFlight: Promise<void>[] = [];
+
+  constructor(options: RestoreFilesOptions) {
+    this.#options = options;
+    this.#apply = {
+      native: loadNative(),
+      owners: loadOwnerNames(),
+      asRoot: process.getuid?.() === 0,
+      numericOwner: options.numericOwner,
+    };
+    this.#scratch = openSync(options.scratchFile, "w+", 0o600);
+  }
+
+  async run(records: AsyncIterable<EntryRecord>): Promise<void> {
+    try {
+      for await (const record of records) {
+        if (record.type === "entry") await this.#entry(record.entry);
+        else await this.#content(record.items);
+      }
+      await this.#endFile();
+      await this.#sendBatch();
+      await this.#settle(0);
+      this.#spill();
+      this.#finish();
+    } finally {
+      await Promise.allSettled(this.#inFlight);
+      closeSync(this.#scratch);
+      rmSync(this.#options.scratchFile, { force: true });
+    }
+  }
+
+  async #entry(entry: Entry): Promise<void> {
+    await this.#endFile();
+    this.#leaveDirectories(entry.path);
+    if (entry.kind === "directory") {
+      const isRoot = entry.path === "";
+      this.#directories.push({ entry, state: isRoot ? "made" : "pending" });
+      if (isRoot && this.#options.ownsTarget) this.#keepForLater(entry);
+      if (this.#options.wanted(entry.path, true)) this.#makeDirectories();
+      return;
+    }
+    if (!this.#options.wanted(entry.path, false) || !this.#makeDirectories()) return;
+    if (entry.kind === "hardlink") {
+      this.#keepForLater(entry);
+      return;
+    }
+    if (this.#options.overwrite) this.#clear(entry);
+    if (entry.kind === "file") this.#file = { entry, content: [], offset: 0, created: false };
+    else this.#special(entry);
+  }
+
+  async #content(items: Uint8Array): Promise<void> {
+    const file = this.#file;
+    if (!file) return;
+    file.content.push(Uint8Array.from(items));
+    if (file.content.length >= STRETCH_RECORDS_MAX) await this.#fill(file);
+  }
+
+  /** Hands the current file to the workers. */
+  async #endFile(): Promise<void> {
+    const file = this.#file;
+    this.#file = undefined;
+    if (!file) return;
+    const { entry } = file;
+    if (!file.created) {
+      const task = {
+        path: this.#path(entry.path),
+        mode: "create",
+        offset: 0,
+        content: file.content,
+        entry,
+      } as const;
+      this.#batch.push(task);
+      this.#batchBytes += entry.size;
+      if (this.#batch.length >= BATCH_FILES_MAX || this.#batchBytes >= BATCH_BYTES_MAX)
+        await this.#sendBatch();
+      return;
+    }
+    await this.#fill(file);
+    await this.#settle(0);
+    this.#metadata(entry);
+    this.#options.onWritten(1, 0);
+  }
+
+  /** Writes the held stretch of a large file, which is created first. */
+  async #fill(file: OpenFile): Promise<void> {
+    const path = this.#path(file.entry.path);
+    if (!file.created) {
+      await this.#sendBatch();
+      if (!this.#create(file.entry)) {
+        this.#file = undefined;
+        return;
+      }
+      file.created = true;
+    }
+    const { content, offset, entry } = file;
+    const bytes = content.reduce((sum, items) => sum + contentBytes(items), 0);
+    file.content = [];
+    file.offset += bytes;
+    if (content.length > 0) await this.#send([{ path, mode: "fill", offset, content, entry }]);
+  }
+
+  #create(entry: Entry): boolean {
+    const { O_WRONLY, O_CREAT, O_EXCL, O_NOFOLLOW } = constants;
+    try {
+      closeSync(
+        openSync(toFsPath(this.#path(entry.path)), O_WRONLY | O_CREAT | O_EXCL | O_NOFOLLOW, 0o600),
+      );
+      return true;
+    } catch (error) {
+      this.#problem(entry.path, "refused", refusal(error));
+      return false;
+    }
+  }
+
+  async #sendBatch(): Promise<void> {
+    if (this.#batch.length === 0) return;
+    const files = this.#batch;
+    this.#batch = [];
+    this.#batchBytes = 0;
+    await this.#send(files);
+  }
+
+  async #send(files: readonly WriteTask[]): Promise<void> {
+    const { done } = await this.#options.pool.submit({ type: "write", files });
+    const written = done.then((result) => this.#written(files, result));
+    written.catch(() => undefined);
+    this.#inFlight.push(written);
+    await this.#settle(BATCHES_IN_FLIGHT_MAX);
+  }
+
+  /** Waits until no more than `left` batches are under way. Throws what one of them threw. */
+  async #settle(left: number): Promise<void> {
+    while (this.#inFlight.length > left) await this.#inFlight.shift();
+  }
+
+  #written(files: readonly WriteTask[], result: ReadResult): void {
+    if (result.type !== "written")
+      throw new ExclaveError("bug", "a worker answered another question");
+    for (const [i, file] of files.entries()) {
+      const outcome = result.files[i];
+      if (!outcome) continue;
+      const { path } = file.entry;
+      if (outcome.failure) this.#problem(path, outcome.failure.kind, outcome.failure.why);
+      for (const warning of outcome.warnings) this.#problem(path, "metadata", warning);
+      this.#options.onWritten(outcome.failure || file.mode === "fill" ? 0 : 1, outcome.bytes);
+    }
+  }
+
+  #special(entry: Entry): void {
+    const { kind } = entry;
+    if (kind === "hardlink") return;
+    try {
+      const why = createSpecial(this.#path(entry.path), { ...entry, kind }, this.#apply.native);
+      if (why !== undefined) {
+        this.#problem(entry.path, "refused", why);
+        return;
+      }
+      this.#metadata(entry);
+    } catch (error) {
+      this.#problem(entry.path, "refused", refusal(error));
+    }
+  }
+
+  /** Makes the directories that lead here. False when one of them cannot be had. */
+  #makeDirectories(): boolean {
+    for (const directory of this.#directories) {
+      if (directory.state === "refused") return false;
+      if (directory.state === "made") continue;
+      const why = this.#makeDirectory(this.#path(directory.entry.path));
+      if (why !== undefined) {
+        directory.state = "refused";
+        this.#problem(directory.entry.path, "refused", why);
+        return false;
+      }
+      directory.state = "made";
+      this.#keepForLater(directory.entry);
+    }
+    return true;
+  }
+
+  #makeDirectory(path: string): string | undefined {
+    try {
+      mkdirSync(toFsPath(path), 0o700);
+      return undefined;
+    } catch (error) {
+      if ((error as NodeJS.ErrnoException).code !== "EEXIST") return refusal(error);
+      if (lstatSync(toFsPath(path)).isDirectory()) return undefined;
+      return "something that is no directory has its name in the target";
+    }
+  }
+
+  #leaveDirectories(path: string): void {
+    while (this.#directories.length > 0) {
+      const top = this.#directories.at(-1)?.entry.path ?? "";
+      if (top === "" || path.startsWith(`${top}/`)) return;
+      this.#directories.pop();
+    }
+  }
+
+  /** Removes what has the entry's name, unless it is a directory. */
+  #clear(entry: Entry): void {
+    const path = toFsPath(this.#path(entry.path));
+    const stat = lstatSync(path, { throwIfNoEntry: false });
+    if (stat && !stat.isDirectory()) unlinkSync(path);
+  }
+
+  #keepForLater(entry: Entry): void {
+    this.#later.entry(entry);
+    if (this.#later.out.length > 256 * 1024) this.#spill();
+  }
+
+  #spill(): void {
+    const bytes = this.#later.out.view();
+    for (let at = 0; at < bytes.length; ) at += writeSync(this.#scratch, bytes, at);
+    this.#later.out.clear();
+  }
+
+  /** Hard links, and the metadata of directories, deepest first. */
+  #finish(): void {
+    const decoder = new EntryDecoder({ rootImplied: true });
+    const block = Buffer.alloc(256 * 1024);
+    const open: Entry[] = [];
+    for (let at = 0; ; ) {
+      const got = readSync(this.#scratch, block, 0, block.length, at);
+      if (got === 0) break;
+      at += got;
+      for (const record of decoder.push(block.subarray(0, got))) {
+        if (record.type !== "entry") continue;
+        const { entry } = record;
+        while (open.length > 0 && !isWithin(open.at(-1), entry.path)) this.#close(open);
+        if (entry.kind === "directory") open.push(entry);
+        else this.#link(entry);
+      }
+    }
+    while (open.length > 0) this.#close(open);
+  }
+
+  #close(open: Entry[]): void {
+    const entry = open.pop();
+    if (entry) this.#metadata(entry);
+  }
+
+  #link(entry: Entry): void {
+    if (!this.#options.wanted(entry.linkTarget, false)) {
+      const why = `it is another name of ${displayName(entry.linkTarget)}; name that one too`;
+      this.#problem(entry.path, "refused", why);
+      return;
+    }
+    try {
+      if (this.#options.overwrite) this.#clear(entry);
+      linkSync(toFsPath(this.#path(entry.linkTarget)), toFsPath(this.#path(entry.path)));
+      this.#options.onWritten(1, 0);
+    } catch (error) {
+      this.#problem(entry.path, "refused", refusal(error));
+    }
+  }
+
+  #metadata(entry: Entry): void {
+    const { kind } = entry;
+    if (kind === "hardlink") return;
+    for (const warning of applyMetadata(this.#path(entry.path), { ...entry, kind }, this.#apply)) {
+      this.#problem(entry.path, "metadata", warning);
+    }
+  }
+
+  #path(path: string): string {
+    return path === "" ? this.#options.target : `${this.#options.target}/${path}`;
+  }
+
+  #problem(path: string, kind: RestoreProblem["kind"], why: string): void {
+    this.#options.onProblem({ path, shown: displayName(path), kind, why });
+  }
+}
+
+function isWithin(directory: Entry | undefined, path: string): boolean {
+  return directory?.path === "" || path.startsWith(`${directory?.path}/`);
+}
+
+/** Why the target would not take an entry. */
+export function refusal(error: unknown): string {
+  const { code } = error as NodeJS.ErrnoException;
+  if (code === "EEXIST") return "it exists already and was left as it is; --overwrite replaces it";
+  if (code === "ENOSPC") return "the disk is full";
+  return code ?? String(error);
+}

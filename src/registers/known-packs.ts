@@ -1,0 +1,110 @@
+/**
+ * What a run may take for stored: the chunks of packs that enough sites really list. A catalog may claim
+ * more (a site was lost, home came back from a backup); a snapshot built on that could not be restored.
+ */
+import { isExclaveError } from "../errors.ts";
+import type { Catalog } from "../vault/catalog.ts";
+import { tableChunkIds } from "../vault/chunk-reader.ts";
+import type { SnapshotRoot } from "../vault/documents.ts";
+import { type EpochContext, idFromBytes } from "../vault/identifiers.ts";
+import { KnownIds, newGeneration } from "../vault/known-ids.ts";
+import { isOpen, type SitePlace } from "../vault/open-sites.ts";
+import type { OpenEpoch } from "./epoch.ts";
+import { EpochReader, startReadPool } from "./epoch-reader.ts";
+
+/** An index segment as a root names it. */
+export type IndexSegment = SnapshotRoot["index"][number];
+
+export type KnownPacks = {
+  readonly ids: KnownIds;
+  /** Packs that the catalog listed and that fewer than k sites have shards of; it lists them no more. */
+  readonly lostPacks: number;
+  /** The segments that can be read, oldest first. */
+  readonly segments: readonly IndexSegment[];
+  /** True when some hold lost packs, or are lost themselves: the index must be written anew. */
+  readonly rewriteIndex: boolean;
+};
+
+const NAMES_AT_ONCE = 4096;
+
+export async function loadKnown(options: {
+  readonly catalog: Catalog;
+  readonly cachePath: string;
+  readonly places: readonly SitePlace[];
+  readonly k: number;
+  readonly epoch: OpenEpoch;
+}): Promise<KnownPacks> {
+  const { catalog, places, k, epoch } = options;
+  const { context } = epoch;
+  await listHeld(catalog, places);
+  const lostPacks = forgetLost(catalog, context);
+
+  const ids = new KnownIds([newGeneration(65_536, 0)]);
+  const segments: IndexSegment[] = [];
+  let rewriteIndex = false;
+  const startPool = () =>
+    startReadPool({
+      workers: 1,
+      places,
+      k,
+      n: places.length,
+      epoch,
+      numericOwner: false,
+      onProblem: () => undefined,
+    });
+  const reader = new EpochReader(startPool, catalog, options.cachePath);
+  try {
+    for (const { ref } of catalog.segments(context.register, context.epoch)) {
+      const segment = JSON.parse(ref) as IndexSegment;
+      try {
+        for await (const { pack, table } of reader.segmentRecords(segment)) {
+          if (!catalog.pack(idFromBytes("PackId", pack))) {
+            rewriteIndex = true;
+            continue;
+          }
+          claimAll(ids, table);
+        }
+        segments.push(segment);
+      } catch (error) {
+        if (!isExclaveError(error)) throw error;
+        // The segment cannot be had; what it lists is stored again, and the index written without it.
+        rewriteIndex = true;
+      }
+    }
+  } finally {
+    await reader.close();
+  }
+  for (const { table } of catalog.openPacks(context.register, context.epoch)) {
+    if (table) claimAll(ids, table);
+  }
+  return { ids, lostPacks, segments, rewriteIndex };
+}
+
+function claimAll(ids: KnownIds, table: Uint8Array): void {
+  for (const id of tableChunkIds(table)) ids.claim(id);
+  ids.grow();
+}
+
+/** Which shards the open sites list. */
+export async function listHeld(catalog: Catalog, places: readonly SitePlace[]): Promise<void> {
+  catalog.beginHeld();
+  for (const place of places) {
+    if (!isOpen(place)) continue;
+    let names: string[] = [];
+    for await (const name of place.site.list("shard")) {
+      names.push(name);
+      if (names.length < NAMES_AT_ONCE) continue;
+      catalog.addHeld(names);
+      names = [];
+    }
+    catalog.addHeld(names);
+  }
+}
+
+function forgetLost(catalog: Catalog, { register, epoch }: EpochContext): number {
+  const lost = [...catalog.heldPacks(register, epoch)].filter((pack) => pack.held < pack.k);
+  catalog.transaction(() => {
+    for (const { pack } of lost) catalog.forgetPack(pack);
+  });
+  return lost.length;
+}

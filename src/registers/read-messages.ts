@@ -1,0 +1,87 @@
+/** What the main thread and the workers that read (restore, check, rebuild) say to each other. */
+import type { Entry } from "../vault/entries.ts";
+import type { ShardProblem } from "../vault/gather.ts";
+import type { EpochContext } from "../vault/identifiers.ts";
+import type { KnownIdsGeneration } from "../vault/known-ids.ts";
+
+export type ReadWorkerData = {
+  /** Absent for who only checks shards. */
+  readonly epoch?: { readonly key: Uint8Array; readonly context: EpochContext };
+  readonly k: number;
+  readonly n: number;
+  /** Word 0: 1 while a fetch is under way; then one `FETCH_*` for each request. */
+  readonly fetch: Int32Array<SharedArrayBuffer>;
+  readonly numericOwner: boolean;
+};
+
+/** The index of an epoch, once it is known: manifest rows by pack ordinal, and chunk id → (pack ordinal, chunk ordinal). */
+export type IndexMessage = {
+  readonly type: "index";
+  readonly refs: Uint8Array;
+  readonly chunks: readonly KnownIdsGeneration[];
+};
+
+export const FETCH_REQUESTS_MAX = 64;
+export const FETCH_DONE = 0;
+export const FETCH_NOT_FOUND = 1;
+export const FETCH_UNAVAILABLE = 2;
+export const FETCH_SHORT = 3;
+export const FETCH_REASONS: Readonly<Record<number, string>> = {
+  [FETCH_NOT_FOUND]: "the site has no such shard",
+  [FETCH_UNAVAILABLE]: "the site does not answer",
+  [FETCH_SHORT]: "the shard is cut short",
+};
+
+/** Asks the main thread to fill each `into`, a view of the worker's shared memory. */
+export type FetchMessage = {
+  readonly type: "fetch";
+  readonly requests: readonly {
+    readonly id: string;
+    readonly index: number;
+    readonly offset: number;
+    readonly into: Uint8Array;
+  }[];
+};
+
+export type ProblemMessage = { readonly type: "problem"; readonly problem: ShardProblem };
+
+/** A file, or a stretch of one, to be written. */
+export type WriteTask = {
+  /** Absolute binary path. */
+  readonly path: string;
+  /** "create": a new file, complete with this task. "fill": a stretch of one that exists. */
+  readonly mode: "create" | "fill";
+  readonly offset: number;
+  readonly content: readonly Uint8Array[];
+  readonly entry: Entry;
+};
+
+/** "lost": the content cannot be had. "refused": the target would not take it. */
+export type WriteFailure = { readonly kind: "lost" | "refused"; readonly why: string };
+
+export type ReadTask =
+  /** Chunks of tail packs, by the packs' manifest rows and the chunks' ids, in the order they were stored. */
+  | { readonly type: "tail"; readonly rows: Uint8Array; readonly ids: readonly string[] }
+  /** Chunks that the index knows, one after another: 36 bytes each, id and length. */
+  | { readonly type: "chunks"; readonly chunks: Uint8Array }
+  | { readonly type: "write"; readonly files: readonly WriteTask[] }
+  /** Whole shards, against their names. */
+  | {
+      readonly type: "verify";
+      readonly shards: readonly { readonly id: string; readonly index: number }[];
+    };
+
+export type ReadResult =
+  | { readonly type: "bytes"; readonly bytes: Uint8Array }
+  | {
+      readonly type: "written";
+      readonly files: readonly {
+        readonly bytes: number;
+        readonly failure?: WriteFailure;
+        readonly warnings: readonly string[];
+      }[];
+    }
+  | {
+      readonly type: "verified";
+      readonly shards: readonly { readonly bytes: number; readonly problem?: string }[];
+    };

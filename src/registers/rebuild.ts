@@ -1,0 +1,112 @@
+/** `rebuild`: makes the catalog and the caches anew from the sites. */
+import { writeFile } from "node:fs/promises";
+import { ExclaveError, isExclaveError } from "../errors.ts";
+import { Catalog } from "../vault/catalog.ts";
+import type { Home, RegisterConfig } from "../vault/home.ts";
+import { parseId } from "../vault/identifiers.ts";
+import { isOpen, openSites } from "../vault/open-sites.ts";
+import { openEpoch } from "./epoch.ts";
+import { EpochReader, startReadPool } from "./epoch-reader.ts";
+import { importSnapshots } from "./import-snapshots.ts";
+import { lockRegister } from "./lock.ts";
+import { entriesFile } from "./protect.ts";
+import { rootOf } from "./snapshots.ts";
+
+export type RebuildReport = {
+  readonly registers: readonly { readonly name: string; readonly recoveryPoints: number }[];
+  /** What could not be believed or read. */
+  readonly problems: readonly string[];
+};
+
+export async function rebuild(
+  home: Home,
+  onNotice: (notice: string) => void,
+): Promise<RebuildReport> {
+  const { registers } = home.config;
+  const unlocks = registers.map(({ id, name }) =>
+    lockRegister(home, parseId("RegisterId", id), name),
+  );
+  const problems: string[] = [];
+  const problem = (text: string): void => {
+    problems.push(text);
+    onNotice(text);
+  };
+  try {
+    await requireSites(home, registers);
+    await home.clearCaches();
+    const catalog = new Catalog(home.catalogPath, home.state);
+    try {
+      for (const register of registers) await rebuildRegister(home, catalog, register, problem);
+      return {
+        registers: registers.map(({ name, id }) => ({
+          name,
+          recoveryPoints: catalog.snapshots(parseId("RegisterId", id)).length,
+        })),
+        problems,
+      };
+    } finally {
+      catalog.close();
+    }
+  } finally {
+    for (const unlock of unlocks) unlock();
+  }
+}
+
+/** Throws before anything is deleted when too few sites answer to rebuild from. */
+async function requireSites(home: Home, registers: readonly RegisterConfig[]): Promise<void> {
+  for (const register of registers) {
+    const open = (await openSites(home, register)).filter(isOpen).length;
+    if (open >= register.k) continue;
+    throw new ExclaveError(
+      "site-unavailable",
+      `register "${register.name}" needs ${register.k} sites and ${open} answer. The catalog was left as it is`,
+    );
+  }
+}
+
+async function rebuildRegister(
+  home: Home,
+  catalog: Catalog,
+  register: RegisterConfig,
+  problem: (text: string) => void,
+): Promise<void> {
+  const places = await openSites(home, register);
+  await importSnapshots({
+    charters: home.charters,
+    catalog,
+    cachePath: home.cachePath,
+    places,
+    epochKey: (id, epoch) => home.epochKey(id, epoch),
+    onProblem: ({ document, why }) => problem(`${document} was left out: ${why}`),
+  });
+  const epoch = await openEpoch(home, register);
+  const newest = catalog.latestSnapshot(parseId("RegisterId", register.id));
+  if (!epoch || newest?.epoch !== epoch.context.epoch) return;
+  // The entry streams of the newest recovery point, so that the next run need not read everything again.
+  const root = rootOf(newest);
+  const startPool = () =>
+    startReadPool({
+      workers: 1,
+      places,
+      k: root.k,
+      n: root.sites.length,
+      epoch,
+      numericOwner: false,
+      onProblem: ({ shard, why }) => problem(`${shard}: ${why}`),
+    });
+  const reader = new EpochReader(startPool, catalog, home.cachePath);
+  try {
+    await reader.loadIndex(root);
+    for (const [i, part] of root.parts.entries()) {
+      const file = entriesFile(home, newest.id, i);
+      await writeFile(file, "", { mode: 0o600 });
+      for await (const block of reader.stream(part.entries))
+        await writeFile(file, block, { flag: "a" });
+    }
+  } catch (error) {
+    if (!isExclaveError(error)) throw error;
+    problem(`the entries of ${newest.id} could not be read: ${error.message}`);
+  } finally {
+    await reader.close();
+  }
+}

@@ -1,0 +1,294 @@
+/** `recover`: on a bare machine, the State's home again, from the recovery key and any k sites. */
+import { randomBytes } from "node:crypto";
+import { rename, rm, rmdir } from "node:fs/promises";
+import { basename, dirname, join, resolve } from "node:path";
+import { toBase64 } from "../crypto/bytes.ts";
+import { signingKeyFromSeed } from "../crypto/signing.ts";
+import { ExclaveError, isExclaveError } from "../errors.ts";
+import { openDirectorySite } from "../sites/directory.ts";
+import type { Site } from "../sites/site.ts";
+import { Catalog } from "../vault/catalog.ts";
+import {
+  agentKeys,
+  type Charter,
+  type CharterChain,
+  documentRandom,
+  epochOf,
+  openDocument,
+  type SnapshotRoot,
+  signCharter,
+  unwrapEpochKey,
+  verifyCharters,
+} from "../vault/documents.ts";
+import { Home, type RegisterConfig, refuseExistingHome, type SiteConfig } from "../vault/home.ts";
+import { parseId, type RegisterId } from "../vault/identifiers.ts";
+import { readSiteDocument, type SitePlace } from "../vault/open-sites.ts";
+import { recoveryKeyFromSeed } from "../vault/recovery-key.ts";
+import { documentIds, fetchDocument, importSnapshots } from "./import-snapshots.ts";
+import { rootOf } from "./snapshots.ts";
+
+export type RecoverOptions = {
+  readonly home: string;
+  readonly key: { readonly seed: Uint8Array; readonly state: string; readonly stateName: string };
+  readonly directories: readonly string[];
+  readonly now: Date;
+  readonly onNotice: (notice: string) => void;
+};
+
+export type RecoverReport = {
+  readonly home: Home;
+  readonly sites: readonly string[];
+  readonly term: number;
+  readonly registers: readonly {
+    readonly name: string;
+    readonly recoveryPoints: number;
+    readonly newest: string;
+    readonly newestId: string;
+  }[];
+};
+
+export async function recover(options: RecoverOptions): Promise<RecoverReport> {
+  const path = resolve(options.home);
+  await refuseExistingHome(path);
+  await removeEmpty(path);
+  const recovery = recoveryKeyFromSeed(options.key.seed);
+  const found = await openGiven(options);
+  const places = found.map(({ place }) => place);
+  const charters = await collectCharters(places, recovery.signing.publicKey, options.key.state);
+  const sites = await verifySites(found, charters, options.onNotice);
+  const keys = await unwrapAll(places, charters, recovery.kem, options.onNotice);
+
+  // Built beside its place and moved there when it is whole, so that a recovery cut short can be repeated.
+  const building = join(dirname(path), `.${basename(path)}.recovering`);
+  await rm(building, { recursive: true, force: true });
+  const agentSeed = randomBytes(32);
+  const next = successor(charters, agentSeed, options.now);
+  const envelope = signCharter(next, recovery.signing);
+  const draft = await Home.create(building, {
+    config: {
+      format: 1,
+      state: charters.state,
+      stateName: charters.current.name,
+      recovery: charters.current.recovery.signing,
+      sites: [...sites],
+      registers: [],
+    },
+    charters: [...charters.envelopes, envelope.bytes],
+    agentSeed,
+  });
+  for (const { register, epoch, key } of keys) await draft.saveEpochKey(register, epoch, key);
+  const catalog = new Catalog(draft.catalogPath, charters.state);
+  let registers: readonly RegisterConfig[];
+  try {
+    await importSnapshots({
+      charters,
+      catalog,
+      cachePath: draft.cachePath,
+      places,
+      epochKey: (register, epoch) => draft.epochKey(register, epoch),
+      onProblem: ({ document, why }) => options.onNotice(`${document} was left out: ${why}`),
+    });
+    registers = registersOf(catalog);
+  } finally {
+    catalog.close();
+  }
+  await draft.saveConfig({ ...draft.config, registers: [...registers] });
+  // The new charter goes out last: from then on the old home cannot write.
+  await publish(places, envelope, options.onNotice);
+  await rename(building, path);
+  const home = await Home.open(path);
+  return report(home, sites);
+}
+
+/** Makes way for the new home. Throws `usage` when something else is there. */
+async function removeEmpty(path: string): Promise<void> {
+  try {
+    await rmdir(path);
+  } catch (cause) {
+    if ((cause as NodeJS.ErrnoException).code === "ENOENT") return;
+    throw new ExclaveError("usage", `${path} is not empty; choose another EXCLAVE_HOME`, { cause });
+  }
+}
+
+/** The sites that were given, opened but not believed yet. */
+async function openGiven({
+  directories,
+  onNotice,
+}: RecoverOptions): Promise<
+  readonly { readonly directory: string; readonly place: SitePlace & { readonly site: Site } }[]
+> {
+  const found = [];
+  for (const given of directories) {
+    const directory = resolve(given);
+    try {
+      const identity = { name: directory, country: "?", operator: "?", hazardZone: "?" };
+      const site = await openDirectorySite(directory, identity);
+      found.push({ directory, place: { name: directory, site } });
+    } catch (error) {
+      if (!isExclaveError(error)) throw error;
+      onNotice(error.message);
+    }
+  }
+  if (found.length === 0) {
+    throw new ExclaveError(
+      "site-unavailable",
+      "none of the directories given is a site. Nothing was changed",
+    );
+  }
+  return found;
+}
+
+async function collectCharters(
+  places: readonly SitePlace[],
+  recovery: Parameters<typeof verifyCharters>[1],
+  state: string,
+): Promise<CharterChain> {
+  const envelopes = [];
+  for (const id of await documentIds(places, "charter")) {
+    try {
+      envelopes.push(await fetchDocument(places, "charter", id));
+    } catch (error) {
+      if (!isExclaveError(error, "not-found")) throw error;
+    }
+  }
+  const charters = verifyCharters(envelopes, recovery);
+  if (charters.state === state) return charters;
+  throw new ExclaveError(
+    "foreign-state",
+    "these sites belong to another State than the recovery key",
+  );
+}
+
+/** The sites whose own documents are signed by an agent of this State. */
+async function verifySites(
+  found: Awaited<ReturnType<typeof openGiven>>,
+  charters: CharterChain,
+  onNotice: (notice: string) => void,
+): Promise<readonly SiteConfig[]> {
+  const sites = [];
+  for (const { directory } of found) {
+    try {
+      const { name, country, operator, hazardZone } = await readSiteDocument(
+        directory,
+        charters.state,
+        charters,
+      );
+      sites.push({ name, country, operator, hazardZone, directory });
+    } catch (error) {
+      if (!isExclaveError(error)) throw error;
+      onNotice(error.message);
+    }
+  }
+  return sites;
+}
+
+async function unwrapAll(
+  places: readonly SitePlace[],
+  charters: CharterChain,
+  kem: ReturnType<typeof recoveryKeyFromSeed>["kem"],
+  onNotice: (notice: string) => void,
+): Promise<
+  readonly { readonly register: RegisterId; readonly epoch: number; readonly key: Uint8Array }[]
+> {
+  const keys = [];
+  for (const id of await documentIds(places, "wrap")) {
+    try {
+      const bytes = await fetchDocument(places, "wrap", id);
+      const { document } = openDocument("wrap", bytes, agentKeys(charters));
+      if (document.recipient !== "recovery" || document.state !== charters.state) continue;
+      const { register, epoch } = epochOf(document);
+      keys.push({ register, epoch, key: unwrapEpochKey(document, kem) });
+    } catch (error) {
+      if (!isExclaveError(error)) throw error;
+      onNotice(`wrap/${id} was left out: ${error.message}`);
+    }
+  }
+  return keys;
+}
+
+/** The charter after the last: this home's agent writes in the next term. */
+function successor(charters: CharterChain, agentSeed: Uint8Array, now: Date): Charter {
+  const { current, currentId } = charters;
+  const term = current.term + 1;
+  const agent = signingKeyFromSeed(agentSeed);
+  return {
+    ...current,
+    version: current.version + 1,
+    previous: currentId,
+    time: now.toISOString(),
+    random: documentRandom(),
+    term,
+    agents: [{ signing: toBase64(agent.publicKey.bytes), term }],
+  };
+}
+
+/** Registers as the newest recovery point of each describes them. Their next epoch begins with the next protect. */
+function registersOf(catalog: Catalog): readonly RegisterConfig[] {
+  const registers: RegisterConfig[] = [];
+  for (const id of catalog.registers()) {
+    const newest = catalog.latestSnapshot(id);
+    if (!newest) continue;
+    const root: SnapshotRoot = rootOf(newest);
+    registers.push({
+      name: root.name,
+      id,
+      parts: root.parts.map((part) => ({
+        name: part.name,
+        kind: part.kind,
+        path: part.source,
+        excludes: part.excludes,
+        oneFileSystem: part.oneFileSystem,
+      })),
+      sites: root.sites.map(({ name }) => name),
+      k: root.k,
+      survive: root.survive,
+      epoch: 0,
+    });
+  }
+  return registers;
+}
+
+async function publish(
+  places: readonly (SitePlace & { readonly site: Site })[],
+  charter: { readonly id: string; readonly bytes: Uint8Array },
+  onNotice: (notice: string) => void,
+): Promise<void> {
+  let published = 0;
+  for (const { name, site } of places) {
+    try {
+      await site.put(`charter/${charter.id}`, [charter.bytes]);
+      published++;
+    } catch (error) {
+      if (!isExclaveError(error)) throw error;
+      onNotice(`${name} did not take the new charter: ${error.message}`);
+    }
+  }
+  if (published === 0) {
+    throw new ExclaveError(
+      "write-quorum",
+      "no site took the new charter. Nothing was changed; make one of them writable and run it again",
+    );
+  }
+}
+
+function report(home: Home, sites: readonly SiteConfig[]): RecoverReport {
+  const catalog = new Catalog(home.catalogPath, home.state);
+  try {
+    return {
+      home,
+      sites: sites.map(({ name }) => name),
+      term: home.term,
+      registers: home.config.registers.map(({ name, id }) => {
+        const all = catalog.snapshots(parseId("RegisterId", id));
+        return {
+          name,
+          recoveryPoints: all.length,
+          newest: all[0]?.time ?? "",
+          newestId: all[0]?.id ?? "",
+        };
+      }),
+    };
+  } finally {
+    catalog.close();
+  }
+}

@@ -1,0 +1,57 @@
+/** Which recovery points a register has, and which one is meant. */
+import { ExclaveError } from "../errors.ts";
+import type { Catalog, SnapshotRow } from "../vault/catalog.ts";
+import type { SnapshotRoot } from "../vault/documents.ts";
+import type { RegisterConfig } from "../vault/home.ts";
+import { parseId } from "../vault/identifiers.ts";
+
+export type SnapshotChoice = {
+  /** The start of a recovery point's id, at least 4 digits. */
+  readonly snapshot?: string;
+  /** The newest one not after this moment. */
+  readonly at?: Date;
+};
+
+const PREFIX_MIN = 4;
+
+/** The chosen recovery point; the newest when nothing is chosen. Throws `unknown-name`. */
+export function chooseSnapshot(
+  catalog: Catalog,
+  register: RegisterConfig,
+  choice: SnapshotChoice,
+): SnapshotRow {
+  const all = catalog.snapshots(parseId("RegisterId", register.id));
+  if (all.length === 0) {
+    throw new ExclaveError(
+      "unknown-name",
+      `register "${register.name}" has no recovery point yet: run \`exclave protect ${register.name}\``,
+    );
+  }
+  const { snapshot, at } = choice;
+  if (snapshot !== undefined) {
+    const matches = all.filter(({ id }) => id.startsWith(snapshot.toLowerCase()));
+    const [match] = matches;
+    if (snapshot.length >= PREFIX_MIN && match && matches.length === 1) return match;
+    const why = matches.length > 1 ? "more than one recovery point" : "no recovery point";
+    throw new ExclaveError(
+      "unknown-name",
+      `${why} of register "${register.name}" begins with ${snapshot}; \`exclave snapshots ${register.name}\` lists them`,
+    );
+  }
+  if (at !== undefined) {
+    const match = all.find(({ time }) => Date.parse(time) <= at.getTime());
+    if (match) return match;
+    throw new ExclaveError(
+      "unknown-name",
+      `register "${register.name}" has no recovery point as old as ${at.toISOString()}; the oldest is of ${all.at(-1)?.time}`,
+    );
+  }
+  const [newest] = all;
+  if (!newest) throw new ExclaveError("bug", "a list that is not empty has a first");
+  return newest;
+}
+
+/** The root of a recovery point; it was verified when it came into the catalog. */
+export function rootOf(snapshot: SnapshotRow): SnapshotRoot {
+  return JSON.parse(snapshot.root) as SnapshotRoot;
+}

@@ -1,0 +1,438 @@
+/**
+ * The public, signed documents of the vault: charter, statement, wrap, site. DSSE envelopes over strict
+ * JSON; a document's id is the SHA-256 of its envelope's bytes, except the State's id, which is that of
+ * the founding charter's payload. docs/format.md, "Documents".
+ */
+import { randomBytes } from "node:crypto";
+import { z } from "zod";
+import { fromBase64, toBase64, toHex } from "../crypto/bytes.ts";
+import { envelopeId, openEnvelope, signEnvelope } from "../crypto/dsse.ts";
+import { sha256 } from "../crypto/hash.ts";
+import { checkKemPublicKey, type KemKeyPair } from "../crypto/kem.ts";
+import {
+  type PublicSigningKey,
+  parseSigningPublicKey,
+  type SigningKey,
+} from "../crypto/signing.ts";
+import { encodeJson, parseStrictJson } from "../crypto/strict-json.ts";
+import { unwrap, wrapTo } from "../crypto/wrap.ts";
+import { ExclaveError } from "../errors.ts";
+import { EPOCH_KEY_BYTES, epochContextBytes } from "./epoch-keys.ts";
+import {
+  type DocumentId,
+  type EpochContext,
+  idFromBytes,
+  parseId,
+  type StateId,
+} from "./identifiers.ts";
+
+const hex = (bytes: number) => z.string().regex(new RegExp(`^[0-9a-f]{${bytes * 2}}$`));
+const base64 = z.string().max(16_384);
+const time = z.string().regex(/^\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d(\.\d{3})?Z$/);
+const count = z.int().min(0);
+const label = z.string().min(1).max(200);
+
+/** 16 random bytes in every document, so that no hash of one can be guessed. */
+export function documentRandom(): string {
+  return toHex(randomBytes(16));
+}
+
+const charterSchema = z.strictObject({
+  kind: z.literal("charter"),
+  format: z.literal(1),
+  /** 1 is the founding charter; each next one names the envelope of the one before. */
+  version: z.int().min(1),
+  previous: hex(32).optional(),
+  name: label,
+  time,
+  random: hex(16),
+  /** 1 at the founding; each recovery of home begins the next. */
+  term: z.int().min(1),
+  recovery: z.strictObject({ kem: base64, signing: base64 }),
+  /** Absent when the State keeps none. */
+  reader: z.strictObject({ kem: base64 }).optional(),
+  /** Who may write, and in which terms; the last one writes now. */
+  agents: z
+    .array(z.strictObject({ signing: base64, term: z.int().min(1) }))
+    .min(1)
+    .max(64),
+});
+export type Charter = z.infer<typeof charterSchema>;
+
+const statementSchema = z.strictObject({
+  kind: z.literal("statement"),
+  format: z.literal(1),
+  state: hex(32),
+  register: hex(16),
+  epoch: z.int().min(1),
+  term: z.int().min(1),
+  /** 1, 2, 3 … within the register, over all epochs. */
+  sequence: z.int().min(1),
+  agent: hex(32),
+  time,
+  random: hex(16),
+  /** The statement before, of the same register. */
+  previous: hex(32).optional(),
+  /** The pack that holds the snapshot's root, and the chunk in it that is the root. */
+  root: z.strictObject({ pack: hex(16), chunk: hex(32) }),
+  /** Manifests of the packs that came since the previous statement of this epoch. */
+  manifests: z.array(hex(32)).max(4096),
+});
+export type Statement = z.infer<typeof statementSchema>;
+
+const wrapSchema = z.strictObject({
+  kind: z.literal("wrap"),
+  format: z.literal(1),
+  state: hex(32),
+  register: hex(16),
+  epoch: z.int().min(1),
+  term: z.int().min(1),
+  time,
+  random: hex(16),
+  recipient: z.enum(["recovery", "reader"]),
+  /** ML-KEM-1024 + P-384, HKDF-SHA-256, AES-256-GCM. */
+  algorithm: z.literal("MLKEM1024-P384/HKDF-SHA256/A256GCM"),
+  encapsulation: base64,
+  sealed: base64,
+});
+export type EpochWrap = z.infer<typeof wrapSchema>;
+
+const siteSchema = z.strictObject({
+  kind: z.literal("site"),
+  format: z.literal(1),
+  state: hex(32),
+  stateName: label,
+  time,
+  random: hex(16),
+  name: label,
+  country: z.string().regex(/^[A-Z]{2}$/),
+  operator: label,
+  hazardZone: label,
+});
+export type SiteDocument = z.infer<typeof siteSchema>;
+
+/** The document kinds and their schemas; the DSSE payload type follows from the kind. */
+const SCHEMAS = {
+  charter: charterSchema,
+  statement: statementSchema,
+  wrap: wrapSchema,
+  site: siteSchema,
+};
+type Documents = { charter: Charter; statement: Statement; wrap: EpochWrap; site: SiteDocument };
+export type DocumentKind = keyof Documents;
+
+/** A document as stored: exact bytes and their hash. */
+export type StoredDocument = { readonly id: DocumentId; readonly bytes: Uint8Array };
+
+function payloadType(kind: DocumentKind): string {
+  return `application/vnd.exclave.${kind}.v1+json`;
+}
+
+/** Signs a document. */
+export function signDocument<K extends DocumentKind>(
+  document: Documents[K] & { readonly kind: K },
+  keys: readonly SigningKey[],
+): StoredDocument {
+  return store(signEnvelope(payloadType(document.kind), encodeJson(document), keys));
+}
+
+function store(bytes: Uint8Array): StoredDocument {
+  return { id: parseId("DocumentId", envelopeId(bytes)), bytes };
+}
+
+/** A document whose signature verified, and by whom it was signed. */
+export type Opened<K extends DocumentKind> = {
+  readonly id: DocumentId;
+  readonly document: Documents[K];
+  readonly keyIds: readonly string[];
+};
+
+/**
+ * Verifies and reads a document of the kind. Throws `untrusted`, `altered` or `malformed` as
+ * `openEnvelope` does, and `malformed` for fields that the kind does not have.
+ */
+export function openDocument<K extends DocumentKind>(
+  kind: K,
+  bytes: Uint8Array,
+  trusted: ReadonlyMap<string, PublicSigningKey>,
+): Opened<K> {
+  const { payload, keyIds } = openEnvelope(bytes, payloadType(kind), trusted);
+  return { id: store(bytes).id, document: parsePayload(kind, payload), keyIds };
+}
+
+function parsePayload<K extends DocumentKind>(kind: K, payload: Uint8Array): Documents[K] {
+  const parsed = SCHEMAS[kind].safeParse(parseStrictJson(payload));
+  if (!parsed.success) {
+    throw new ExclaveError("malformed", `a ${kind} has a form that is not known`, {
+      cause: parsed.error,
+    });
+  }
+  return parsed.data as Documents[K];
+}
+
+/** The State's id: SHA-256 of the founding charter's payload. */
+export function stateIdOf(foundingPayload: Uint8Array): StateId {
+  return idFromBytes("StateId", sha256(foundingPayload));
+}
+
+/** A verified line of charters, and what follows from its last one. */
+export type CharterChain = {
+  readonly state: StateId;
+  readonly charters: readonly Opened<"charter">[];
+  /** The same, as stored. */
+  readonly envelopes: readonly Uint8Array[];
+  readonly current: Charter;
+  readonly currentId: DocumentId;
+  /** Every agent that a charter ever named; a statement also has to fit the agent's term. */
+  readonly agents: ReadonlyMap<string, { readonly key: PublicSigningKey; readonly term: number }>;
+  readonly recoverySigning: PublicSigningKey;
+};
+
+/** The keys of a map's agents, for `openDocument`. */
+export function agentKeys(chain: CharterChain): ReadonlyMap<string, PublicSigningKey> {
+  return new Map([...chain.agents].map(([id, agent]) => [id, agent.key]));
+}
+
+/**
+ * Orders and verifies charters found at sites: each signed by the recovery key, version N+1 naming
+ * exactly the envelope of N. Envelopes that are not signed by the recovery key are left out.
+ *
+ * @param recovery the recovery key's public signing key: what the caller believes
+ * @throws ExclaveError `untrusted` when there is no founding charter
+ */
+export function verifyCharters(
+  envelopes: readonly Uint8Array[],
+  recovery: PublicSigningKey,
+): CharterChain {
+  const trusted = new Map([[recovery.id, recovery]]);
+  const opened: Opened<"charter">[] = [];
+  const payloads = new Map<DocumentId, Uint8Array>();
+  const stored = new Map<DocumentId, Uint8Array>();
+  for (const bytes of envelopes) {
+    try {
+      const charter = openDocument("charter", bytes, trusted);
+      if (payloads.has(charter.id)) continue;
+      payloads.set(charter.id, openEnvelope(bytes, payloadType("charter"), trusted).payload);
+      stored.set(charter.id, bytes);
+      opened.push(charter);
+    } catch (error) {
+      if (!(error instanceof ExclaveError)) throw error;
+    }
+  }
+  const chain = longestChain(opened);
+  const [founding, current] = [chain[0], chain.at(-1)];
+  if (!founding || !current) {
+    throw new ExclaveError(
+      "untrusted",
+      "no founding charter signed by this recovery key was found",
+    );
+  }
+  const agents = new Map(
+    chain.flatMap(({ document }) =>
+      document.agents.map((agent) => {
+        const key = parseSigningPublicKey(fromBase64(agent.signing));
+        return [key.id, { key, term: agent.term }] as const;
+      }),
+    ),
+  );
+  checkKemPublicKey(fromBase64(current.document.recovery.kem));
+  return {
+    state: stateIdOf(payloads.get(founding.id) ?? new Uint8Array()),
+    charters: chain,
+    envelopes: chain.map(({ id }) => stored.get(id) ?? new Uint8Array()),
+    current: current.document,
+    currentId: current.id,
+    agents,
+    recoverySigning: recovery,
+  };
+}
+
+/**
+ * From the founding charter to the newest: the longest line, and of two as long the one that ends later.
+ * Two lines there are only when the recovery key was used twice without one seeing the other.
+ */
+function longestChain(charters: readonly Opened<"charter">[]): readonly Opened<"charter">[] {
+  const byId = new Map(charters.map((charter) => [charter.id as string, charter]));
+  const lineTo = (last: Opened<"charter">): readonly Opened<"charter">[] | undefined => {
+    const line = [last];
+    for (let at = last; at.document.previous !== undefined; ) {
+      const before = byId.get(at.document.previous);
+      if (!before || before.document.version !== at.document.version - 1) return undefined;
+      line.unshift(before);
+      at = before;
+    }
+    return line[0]?.document.version === 1 ? line : undefined;
+  };
+  const lines = charters.map(lineTo).filter((line) => line !== undefined);
+  const best = lines.toSorted(
+    (a, b) =>
+      b.length - a.length ||
+      (b.at(-1)?.document.time ?? "").localeCompare(a.at(-1)?.document.time ?? ""),
+  )[0];
+  return best ?? [];
+}
+
+/** The id that a founding charter in this envelope gives its State; the signature is the caller's to check. */
+export function signCharter(
+  charter: Charter,
+  recovery: SigningKey,
+): StoredDocument & { readonly state: StateId } {
+  return { ...signDocument(charter, [recovery]), state: stateIdOf(encodeJson(charter)) };
+}
+
+function wrapContext(context: EpochContext, recipient: EpochWrap["recipient"]): Uint8Array {
+  return Buffer.concat([
+    Buffer.from(`exclave/v1 epoch key\0${recipient}\0`),
+    epochContextBytes(context),
+  ]);
+}
+
+/** Wraps an epoch key to the recovery or the reader key. */
+export function wrapEpochKey(
+  epochKey: Uint8Array,
+  context: EpochContext,
+  to: { readonly recipient: EpochWrap["recipient"]; readonly publicKey: Uint8Array },
+  by: { readonly agent: SigningKey; readonly term: number; readonly time: Date },
+): StoredDocument {
+  const { encapsulation, sealed } = wrapTo(
+    to.publicKey,
+    epochKey,
+    wrapContext(context, to.recipient),
+  );
+  return signDocument(
+    {
+      kind: "wrap",
+      format: 1,
+      state: context.state,
+      register: context.register,
+      epoch: context.epoch,
+      term: by.term,
+      time: by.time.toISOString(),
+      random: documentRandom(),
+      recipient: to.recipient,
+      algorithm: "MLKEM1024-P384/HKDF-SHA256/A256GCM",
+      encapsulation: toBase64(encapsulation),
+      sealed: toBase64(sealed),
+    },
+    [by.agent],
+  );
+}
+
+/** Opens a wrap with the key it is addressed to. Throws `altered` when it does not open. */
+export function unwrapEpochKey(wrap: EpochWrap, key: KemKeyPair): Uint8Array {
+  const context = epochOf(wrap);
+  const secret = unwrap(
+    key,
+    { encapsulation: fromBase64(wrap.encapsulation), sealed: fromBase64(wrap.sealed) },
+    wrapContext(context, wrap.recipient),
+  );
+  if (secret.length !== EPOCH_KEY_BYTES)
+    throw new ExclaveError("malformed", "a wrap holds no epoch key");
+  return secret;
+}
+
+/** The epoch that a statement or wrap speaks of. */
+export function epochOf(document: Statement | EpochWrap): EpochContext {
+  return {
+    state: parseId("StateId", document.state),
+    register: parseId("RegisterId", document.register),
+    epoch: document.epoch,
+  };
+}
+
+/**
+ * Accepts a statement: signed by an agent of the charter, in a term that is that agent's.
+ * Throws `untrusted` otherwise, `foreign-state` for another State's.
+ */
+export function openStatement(bytes: Uint8Array, chain: CharterChain): Opened<"statement"> {
+  const opened = openDocument("statement", bytes, agentKeys(chain));
+  const { document, keyIds } = opened;
+  if (document.state !== chain.state) {
+    throw new ExclaveError("foreign-state", "a statement belongs to another State");
+  }
+  if (
+    !keyIds.includes(document.agent) ||
+    chain.agents.get(document.agent)?.term !== document.term
+  ) {
+    throw new ExclaveError("untrusted", "a statement is not by an agent of its term");
+  }
+  return opened;
+}
+
+const streamSchema = z.strictObject({
+  /** How often the list of chunks is itself a stream; 0 when `chunks` are the content. */
+  depth: z.int().min(0).max(8),
+  bytes: count,
+  chunks: z.array(z.strictObject({ id: hex(32), bytes: z.int().min(1) })).max(1024),
+});
+/** A byte string of any length in chunks. */
+export type StreamRef = z.infer<typeof streamSchema>;
+
+const rootSchema = z.strictObject({
+  kind: z.literal("snapshot"),
+  format: z.literal(1),
+  state: hex(32),
+  register: hex(16),
+  epoch: z.int().min(1),
+  term: z.int().min(1),
+  sequence: z.int().min(1),
+  time,
+  name: label,
+  /** False when some entries could not be read. */
+  complete: z.boolean(),
+  k: z.int().min(1).max(32),
+  /** Losses that the write quorum provides for: w = k + survive. */
+  survive: z.int().min(0).max(31),
+  sites: z
+    .array(z.strictObject({ name: label, country: z.string(), operator: label, hazardZone: label }))
+    .max(32),
+  parts: z
+    .array(
+      z.strictObject({
+        name: label,
+        kind: z.enum(["files", "stream"]),
+        /** Where it was protected from, for people. */
+        source: z.string().max(65_536),
+        excludes: z.array(z.string().max(65_536)).max(1024),
+        oneFileSystem: z.boolean(),
+        entries: streamSchema,
+        files: count,
+        bytes: count,
+      }),
+    )
+    .min(1)
+    .max(256),
+  /** Exactly the index segments that this snapshot uses. */
+  index: z
+    .array(z.strictObject({ packs: z.array(hex(16)).max(4096), segment: streamSchema }))
+    .max(64),
+});
+/** What a snapshot consists of; sealed in a tail pack. */
+export type SnapshotRoot = z.infer<typeof rootSchema>;
+
+/** A root is one chunk, so it is no longer than this. */
+export const ROOT_BYTES_MAX = 1024 * 1024;
+
+export function encodeRoot(root: SnapshotRoot): Uint8Array {
+  return encodeJson(root, { bytesMax: ROOT_BYTES_MAX });
+}
+
+/** Reads a root and holds it against the statement that names it. Throws `malformed` or `altered`. */
+export function decodeRoot(bytes: Uint8Array, statement: Statement): SnapshotRoot {
+  const parsed = rootSchema.safeParse(parseStrictJson(bytes, { bytesMax: ROOT_BYTES_MAX }));
+  if (!parsed.success) {
+    throw new ExclaveError("malformed", "the root of a snapshot has a form that is not known", {
+      cause: parsed.error,
+    });
+  }
+  const root = parsed.data;
+  for (const field of ["state", "register", "epoch", "term", "sequence", "time"] as const) {
+    if (root[field] !== statement[field]) {
+      throw new ExclaveError(
+        "altered",
+        `the root of a snapshot and its statement differ in ${field}`,
+      );
+    }
+  }
+  return root;
+}

@@ -1,0 +1,61 @@
+/** Writes to the sites of a register and counts: nothing is durable before the write quorum says so. */
+import { ExclaveError } from "../errors.ts";
+import { isOpen, type SitePlace } from "./open-sites.ts";
+
+export class QuorumWriter {
+  readonly places: readonly SitePlace[];
+  readonly #quorum: number;
+  /** Sites that failed in this run; they are not asked again, and owed what they lack. */
+  readonly #failed = new Map<string, string>();
+
+  /** Throws `write-quorum` at once when too few sites are open. */
+  constructor(places: readonly SitePlace[], quorum: number) {
+    this.places = places;
+    this.#quorum = quorum;
+    for (const place of places) if (!isOpen(place)) this.#failed.set(place.name, place.problem);
+    this.#require(places.length - this.#failed.size);
+  }
+
+  /** Sites that did not take part, with the reason. */
+  get failedSites(): ReadonlyMap<string, string> {
+    return this.#failed;
+  }
+
+  /** Stores the same object at every site. Resolves when the write quorum has it durably; throws `write-quorum`. */
+  async putEverywhere(name: string, bytes: Uint8Array): Promise<void> {
+    await this.putEach(() => ({ name, parts: [bytes] }));
+  }
+
+  /**
+   * Stores one object at each site. Resolves when all have answered, with the places (by index) that
+   * do not have it; throws `write-quorum` when too few have. In either case the parts are free again.
+   */
+  async putEach(
+    objectAt: (index: number) => { readonly name: string; readonly parts: readonly Uint8Array[] },
+  ): Promise<readonly number[]> {
+    const stored = await Promise.all(
+      this.places.map(async (place, index) => {
+        if (!isOpen(place) || this.#failed.has(place.name)) return false;
+        try {
+          const { name, parts } = objectAt(index);
+          await place.site.put(name, parts);
+          return true;
+        } catch (error) {
+          this.#failed.set(place.name, error instanceof Error ? error.message : String(error));
+          return false;
+        }
+      }),
+    );
+    this.#require(stored.filter((done) => done).length);
+    return stored.flatMap((done, index) => (done ? [] : [index]));
+  }
+
+  #require(durable: number): void {
+    if (durable >= this.#quorum) return;
+    const reasons = [...this.#failed].map(([site, why]) => `${site}: ${why}`).join("; ");
+    throw new ExclaveError(
+      "write-quorum",
+      `${durable} of ${this.places.length} sites can store, and ${this.#quorum} must (${reasons}). Nothing was committed; earlier recovery points are untouched, and what was stored is not stored again. Mend a site and run it again`,
+    );
+  }
+}
