@@ -21,7 +21,14 @@ if (!existsSync(join(root, target)) || modified(target) < Math.max(...sources.ma
   const draft = `${target}.${process.pid}`;
   const features = ["simd", "relaxed-simd", "threads"].flatMap((name) => ["--enable", name]);
   // Shared, so that the main thread writes and reads shards where the workers' kernels have them.
-  const memory = ["--importMemory", "--sharedMemory", "--initialMemory", "1", "--maximumMemory", "65536"];
+  const memory = [
+    "--importMemory",
+    "--sharedMemory",
+    "--initialMemory",
+    "1",
+    "--maximumMemory",
+    "65536",
+  ];
   const optimized = ["-O3", "--converge", "--noAssert", "--runtime", "stub"];
   const { error } = await main(
     [entry, "--baseDir", root, "--outFile", draft, ...memory, ...optimized, ...features],

@@ -9,7 +9,8 @@ const root = join(import.meta.dirname, "..");
 /** The house, top to bottom. A file of src/ imports from its own folder and from lower rows only. */
 const layers = [
   ["cli", "home-daemon", "site-daemon"],
-  ["registers", "checks", "continuity", "law"],
+  ["checks", "continuity", "law"],
+  ["registers"],
   ["vault"],
   ["charter", "custody", "ledger"],
   ["sites"],

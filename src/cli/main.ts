@@ -30,6 +30,10 @@ Exit codes: 0 done, 1 failed, 2 wrong command line, 3 done but incomplete, 4 che
 
 /** Runs one command line (without node and program) and gives its exit code. */
 export async function main(argv: readonly string[]): Promise<number> {
+  // Whoever reads our output may stop reading (`| head`): that is no failure of the work.
+  process.stdout.on("error", (error: NodeJS.ErrnoException) => {
+    if (error.code !== "EPIPE") throw error;
+  });
   const terminal = newTerminal({ json: argv.includes("--json"), quiet: argv.includes("--quiet") });
   let exitCode: number = EXIT.done;
   const program = new Command("exclave")

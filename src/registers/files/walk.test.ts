@@ -15,8 +15,9 @@ import { test } from "node:test";
 import fc from "fast-check";
 import { toFsPath } from "../../platform/names.ts";
 import { loadNative } from "../../platform/native.ts";
+import { compareEntryPaths } from "../../vault/entries.ts";
 import { compileExcludes } from "./patterns.ts";
-import { compareEntryPaths, type WalkOptions, walk } from "./walk.ts";
+import { type WalkOptions, walk } from "./walk.ts";
 
 const native = loadNative();
 const isRoot = process.geteuid?.() === 0;

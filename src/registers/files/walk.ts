@@ -132,20 +132,3 @@ function unusableRoot(root: string, cause: unknown): ExclaveError {
 function sortedNames(path: string): string[] {
   return readdirSync(toFsPath(path), { encoding: "latin1" }).sort();
 }
-
-const SLASH = 0x2f;
-
-/**
- * The normative order of entries: paths compared component by component, bytewise, a directory
- * before what is in it. The same as comparing bytes with "/" below every other, since no name holds
- * a NUL. Negative, zero or positive.
- */
-export function compareEntryPaths(a: string, b: string): number {
-  const length = Math.min(a.length, b.length);
-  for (let i = 0; i < length; i++) {
-    const x = a.charCodeAt(i);
-    const y = b.charCodeAt(i);
-    if (x !== y) return (x === SLASH ? 0 : x) - (y === SLASH ? 0 : y);
-  }
-  return a.length - b.length;
-}
