@@ -36,20 +36,6 @@ export function assertSameTree(wanted: string, found: string): void {
   compare("");
 }
 
-/** Reads a whole tree once, so that the first tool finds it in the page cache like the others. */
-export function readTree(path: string): void {
-  const buffer = Buffer.alloc(READ_BYTES);
-  for (const entry of readdirSync(path, { recursive: true, withFileTypes: true })) {
-    if (!entry.isFile()) continue;
-    const file = openSync(join(entry.parentPath, entry.name), "r");
-    try {
-      while (readSync(file, buffer) > 0);
-    } finally {
-      closeSync(file);
-    }
-  }
-}
-
 function sameBytes(left: string, right: string, [a, b]: readonly [Buffer, Buffer]): boolean {
   const [leftFile, rightFile] = [openSync(left, "r"), openSync(right, "r")];
   try {

@@ -31,7 +31,7 @@ export async function openGround(
   const restMs = Math.min(REST_SECONDS * 1000, cleaned + REST_SECONDS * 1000 - Date.now());
   if (restMs > 0) {
     say(`waiting ${Math.ceil(restMs / 1000)} s, so that the last run's clean-up does not count`);
-    await setTimeout(restMs, undefined, { signal });
+    await setTimeout(restMs, undefined, { signal }).catch(() => signal.throwIfAborted());
   }
   return mkdtempSync(join(ground, "run-"));
 }

@@ -10,7 +10,7 @@ import { benchErasure } from "./erasure.ts";
 import { closeGround, groundAt, openGround } from "./ground.ts";
 import { describeMachine } from "./machine.ts";
 import { MEMORY_SCALE, MEMORY_SCALE_LARGE, type MemoryResult, measureMemory } from "./memory.ts";
-import { type Context, compareTools } from "./protect.ts";
+import { type Context, compareTools, reasonOf } from "./protect.ts";
 import { formatReport, type Report } from "./report.ts";
 import { borg } from "./tools/borg.ts";
 import { exclave } from "./tools/exclave.ts";
@@ -54,7 +54,14 @@ const { values, positionals } = parseArgs({
 });
 
 if (values.help) console.log(USAGE);
-else await main();
+else {
+  try {
+    await main();
+  } catch (error) {
+    console.error(`bench: ${reasonOf(error)}`);
+    process.exitCode = 1;
+  }
+}
 
 async function main(): Promise<void> {
   const suites = chosen(positionals, SUITES, "suite");
@@ -72,6 +79,7 @@ async function main(): Promise<void> {
     machine,
     versions,
     repeat,
+    failures: [],
     aims: [],
   };
   const provide = (size: number): Corpus => {
@@ -90,21 +98,28 @@ async function main(): Promise<void> {
     const { results, failures } = await onGround(ground, corpus, (context) =>
       compareTools(context, corpus, installed, repeat),
     );
-    Object.assign(report, { corpus, tools: results, failures });
+    Object.assign(report, { corpus, tools: results });
+    report.failures = [...report.failures, ...failures];
     report.aims = [...report.aims, ...aimsOfTools(results)];
-    if (failures.length > 0) process.exitCode = 1;
   }
   if (suites.includes("memory")) {
     const memory: MemoryResult[] = [];
     for (const size of values.large ? [MEMORY_SCALE, MEMORY_SCALE_LARGE] : [MEMORY_SCALE]) {
       const corpus = provide(size);
-      memory.push(
-        await onGround(ground, corpus, (context) => measureMemory(context, corpus, exclave)),
-      );
+      await onGround(ground, corpus, async (context) => {
+        try {
+          memory.push(await measureMemory(context, corpus, exclave));
+        } catch (error) {
+          context.signal.throwIfAborted();
+          const tool = `exclave, memory at scale ${size}`;
+          report.failures = [...report.failures, { tool, reason: reasonOf(error) }];
+        }
+      });
     }
     report.memory = memory;
     report.aims = [...report.aims, ...aimsOfMemory(memory)];
   }
+  if (report.failures.length > 0) process.exitCode = 1;
   console.log(values.json ? JSON.stringify(report, null, 2) : formatReport(report));
 }
 

@@ -15,6 +15,7 @@ import { spawn, spawnSync } from "node:child_process";
 import { closeSync, openSync, readdirSync, readFileSync } from "node:fs";
 import { lstat, opendir } from "node:fs/promises";
 import { join } from "node:path";
+import { readTree, WarmMemory } from "./warm.ts";
 
 const SAMPLE_MS = 20;
 /** The unit of the times in /proc/PID/stat, the same on every Linux. */
@@ -34,19 +35,29 @@ export type Usage = {
   readonly flushSeconds: number;
 };
 
+export type Conditions = {
+  /** Takes what the command prints. */
+  readonly outputFile: string;
+  readonly signal: AbortSignal;
+  /** Directories to be in the page cache when the command starts. */
+  readonly cached?: readonly string[];
+  /** How much memory the command may write to, page cache included, that needs no fetching from a host. */
+  readonly warmBytes?: number;
+};
+
 /**
  * Runs the command to its end, after a `sync`, so that it does not pay for what was written before.
- *
- * @param outputFile takes what the command prints
- * @throws when it cannot be started, ends with another code than 0, or `signal` is aborted
+ * Throws when it cannot be started, ends with another code than 0, or the signal is aborted.
  */
 export async function measure(
   command: Command,
-  outputFile: string,
-  signal?: AbortSignal,
+  { outputFile, signal, cached = [], warmBytes = 0 }: Conditions,
 ): Promise<Usage> {
-  signal?.throwIfAborted();
+  signal.throwIfAborted();
   flush();
+  const warm = new WarmMemory(warmBytes);
+  for (const directory of cached) readTree(directory);
+  warm.release();
   const [program, ...args] = command.argv;
   const output = openSync(outputFile, "w");
   const cpuBefore = cpuSecondsOfChildren();
@@ -60,9 +71,13 @@ export async function measure(
   });
   closeSync(output);
   const { pid } = child;
-  const memory = new MemorySampler(pid ?? 0);
+  let peakMemoryBytes = 0;
+  const sampler = setInterval(() => {
+    warm.release();
+    peakMemoryBytes = Math.max(peakMemoryBytes, memoryOfTree(pid ?? 0));
+  }, SAMPLE_MS);
   const abort = () => pid !== undefined && process.kill(-pid, "SIGKILL");
-  signal?.addEventListener("abort", abort);
+  signal.addEventListener("abort", abort);
   try {
     const ended = await new Promise<string>((resolve, reject) => {
       child.once("error", reject);
@@ -70,15 +85,16 @@ export async function measure(
     });
     const wallSeconds = (performance.now() - start) / 1000;
     const cpuSeconds = cpuSecondsOfChildren() - cpuBefore;
-    signal?.throwIfAborted();
+    signal.throwIfAborted();
     if (ended !== "0") throw new CommandError(command, ended, outputFile);
     const flushStart = performance.now();
     flush();
     const flushSeconds = (performance.now() - flushStart) / 1000;
-    return { wallSeconds, cpuSeconds, peakMemoryBytes: memory.peakBytes, flushSeconds };
+    return { wallSeconds, cpuSeconds, peakMemoryBytes, flushSeconds };
   } finally {
-    signal?.removeEventListener("abort", abort);
-    memory.stop();
+    signal.removeEventListener("abort", abort);
+    clearInterval(sampler);
+    warm.releaseAll();
   }
 }
 
@@ -121,34 +137,19 @@ function statFields(path: string): string[] {
   return text.slice(text.lastIndexOf(")") + 2).split(" ");
 }
 
-class MemorySampler {
-  readonly #root: number;
-  readonly #timer: NodeJS.Timeout;
-  peakBytes = 0;
-
-  constructor(root: number) {
-    this.#root = root;
-    this.#timer = setInterval(() => this.#sample(), SAMPLE_MS);
-  }
-
-  stop(): void {
-    clearInterval(this.#timer);
-  }
-
-  #sample(): void {
-    let sum = 0;
-    const left = [this.#root];
-    for (let pid = left.pop(); pid !== undefined; pid = left.pop()) {
-      try {
-        const status = readFileSync(`/proc/${pid}/status`, "latin1");
-        sum += Number(/^VmHWM:\s+(\d+) kB$/m.exec(status)?.[1] ?? 0) * 1024;
-        left.push(...childrenOf(pid));
-      } catch {
-        // The process has ended meanwhile.
-      }
+function memoryOfTree(root: number): number {
+  let sum = 0;
+  const left = [root];
+  for (let pid = left.pop(); pid !== undefined; pid = left.pop()) {
+    try {
+      const status = readFileSync(`/proc/${pid}/status`, "latin1");
+      sum += Number(/^VmHWM:\s+(\d+) kB$/m.exec(status)?.[1] ?? 0) * 1024;
+      left.push(...childrenOf(pid));
+    } catch {
+      // The process has ended meanwhile.
     }
-    this.peakBytes = Math.max(this.peakBytes, sum);
   }
+  return sum;
 }
 
 function childrenOf(pid: number): number[] {

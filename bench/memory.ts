@@ -25,10 +25,10 @@ export async function measureMemory(
   mkdirSync(directory);
   context.say(`memory, ${(corpus.bytes / 1e9).toFixed(1)} GB`);
   const repository = tool.found(directory, corpus.path);
-  const outputFile = join(context.directory, "output");
-  const protect = await measure(repository.protect, outputFile, context.signal);
+  const conditions = { outputFile: join(context.directory, "output"), signal: context.signal };
+  const protect = await measure(repository.protect, conditions);
   repository.beforeRestore?.();
-  const restore = await measure(repository.restore, outputFile, context.signal);
+  const restore = await measure(repository.restore, conditions);
   return {
     corpusBytes: corpus.bytes,
     corpusFiles: corpus.files,

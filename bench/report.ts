@@ -14,7 +14,7 @@ export type Report = {
   readonly repeat: number;
   readonly corpus?: Corpus;
   readonly tools?: readonly ToolResult[];
-  readonly failures?: readonly Failure[];
+  readonly failures: readonly Failure[];
   readonly erasure?: readonly ErasureResult[];
   readonly memory?: readonly MemoryResult[];
   readonly aims: readonly Aim[];
@@ -38,7 +38,7 @@ export function formatReport(report: Report): string {
   if (erasure) sections.push(`One core:\n\n${formatErasure(erasure)}`);
   if (memory) sections.push(`Peak memory by size of the register:\n\n${formatMemory(memory)}`);
   if (report.aims.length > 0) sections.push(`Aims:\n\n${formatAims(report.aims)}`);
-  for (const { tool, reason } of failures ?? []) sections.push(`FAILED: ${tool}: ${reason}`);
+  for (const { tool, reason } of failures) sections.push(`FAILED: ${tool}: ${reason}`);
   return sections.join("\n\n");
 }
 

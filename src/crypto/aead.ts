@@ -5,7 +5,7 @@
  */
 import { createCipheriv, createDecipheriv } from "node:crypto";
 import { ExclaveError, invariant } from "../errors.ts";
-import { concat, utf8, wipe } from "./bytes.ts";
+import { concat, release, utf8, wipe } from "./bytes.ts";
 import { hmacSha256 } from "./hash.ts";
 
 export const AEAD_KEY_BYTES = 32;
@@ -56,7 +56,7 @@ export function sealInto(
   const cipher = createCipheriv("aes-256-gcm", key, nonce, { authTagLength: AEAD_TAG_BYTES });
   cipher.setAAD(aad, { plaintextLength: length });
   for (let at = 0; at < length; at += PIECE_BYTES) {
-    target.set(cipher.update(plaintext.subarray(at, at + PIECE_BYTES)), at);
+    moveInto(target, at, cipher.update(plaintext.subarray(at, at + PIECE_BYTES)));
   }
   cipher.final();
   target.set(cipher.getAuthTag(), length);
@@ -100,7 +100,7 @@ export function openInto(
   decipher.setAAD(aad, { plaintextLength: length });
   decipher.setAuthTag(sealed.subarray(length));
   for (let at = 0; at < length; at += PIECE_BYTES) {
-    target.set(decipher.update(sealed.subarray(at, Math.min(at + PIECE_BYTES, length))), at);
+    moveInto(target, at, decipher.update(sealed.subarray(at, Math.min(at + PIECE_BYTES, length))));
   }
   try {
     decipher.final();
@@ -137,9 +137,14 @@ export function aes256ctrInto(
   invariant(target.byteLength >= data.byteLength, "the target has no room for the result");
   const cipher = createCipheriv("aes-256-ctr", key, iv);
   for (let at = 0; at < data.byteLength; at += PIECE_BYTES) {
-    target.set(cipher.update(data.subarray(at, at + PIECE_BYTES)), at);
+    moveInto(target, at, cipher.update(data.subarray(at, at + PIECE_BYTES)));
   }
   cipher.final();
+}
+
+function moveInto(target: Uint8Array, at: number, piece: Uint8Array): void {
+  target.set(piece, at);
+  release(piece);
 }
 
 const COMMITMENT_LABEL = concat(utf8("exclave/v1 key commitment"), Uint8Array.of(0));

@@ -90,6 +90,20 @@ export function wipe(...secrets: readonly Uint8Array[]): void {
   for (const secret of secrets) secret.fill(0);
 }
 
+const RELEASED_BYTES_MIN = 128 * 1024;
+
+/**
+ * Gives the memory behind `bytes` back at once, rather than when garbage is next collected; the view
+ * is empty afterwards. For results that Node's ciphers and compressors allocate anew for every call: at
+ * gigabytes a second, what waits for the collector would be most of the process. Never for a view of
+ * something shared, such as `Buffer.from` makes.
+ */
+export function release(bytes: Uint8Array): void {
+  const { buffer } = bytes;
+  // Small results may lie in Node's pool (64 KiB), which others use too and which cannot be given back.
+  if (buffer instanceof ArrayBuffer && buffer.byteLength >= RELEASED_BYTES_MIN) buffer.transfer(0);
+}
+
 function view(bytes: Uint8Array): Buffer {
   return Buffer.from(bytes.buffer, bytes.byteOffset, bytes.byteLength);
 }

@@ -2,9 +2,6 @@
 import { Worker } from "node:worker_threads";
 import { type ErrorCode, ExclaveError } from "../errors.ts";
 
-/** Tasks that one worker may have: one at work and one waiting, so that it never idles. */
-const TASKS_PER_WORKER_MAX = 2;
-
 /** What a worker posts when a task is done or failed; anything else goes to `onMessage`. */
 type TaskReply<Result> =
   | { readonly task: number; readonly result: Result }
@@ -17,6 +14,8 @@ export type WorkerPoolOptions<Message> = {
   /** The script that the workers run. */
   readonly script: URL;
   readonly workers: number;
+  /** Tasks that one worker may have, at work and waiting. */
+  readonly tasksPerWorkerMax: number;
   /** Given to each worker as `workerData`. */
   readonly workerData: (worker: number) => unknown;
   /** What workers post besides replies. */
@@ -31,11 +30,13 @@ type Member<Result> = {
 /** A fixed set of workers. The first failure of a thread fails every task, now and later. */
 export class WorkerPool<Task, Result, Message> {
   readonly #members: readonly Member<Result>[];
+  readonly #tasksPerWorkerMax: number;
   #nextTask = 0;
   #broken: Error | undefined;
   #room = Promise.withResolvers<void>();
 
   constructor(options: WorkerPoolOptions<Message>) {
+    this.#tasksPerWorkerMax = options.tasksPerWorkerMax;
     this.#members = Array.from({ length: options.workers }, (_, index) => {
       const worker = new Worker(options.script, { workerData: options.workerData(index) });
       const member: Member<Result> = { worker, pending: new Map() };
@@ -72,7 +73,7 @@ export class WorkerPool<Task, Result, Message> {
           ? this.#members
           : this.#members.slice(options.worker, options.worker + 1);
       const least = candidates.reduce((a, b) => (b.pending.size < a.pending.size ? b : a));
-      if (least.pending.size < TASKS_PER_WORKER_MAX) {
+      if (least.pending.size < this.#tasksPerWorkerMax) {
         const id = this.#nextTask++;
         const reply = Promise.withResolvers<Result>();
         // Whoever awaits `done` sees the failure; nobody may, when an earlier one ended the run.

@@ -39,6 +39,9 @@ import {
 
 export type ReadPool = WorkerPool<ReadTask, ReadResult, FetchMessage | ProblemMessage>;
 
+/** Restoring gives each worker what lies in its packs, so one may have to wait long for the other. */
+const READ_TASKS_MAX = 8;
+
 /** Starts workers that read through these sites (shard i is looked for at place i first). */
 export function startReadPool(options: {
   readonly workers: number;
@@ -58,6 +61,7 @@ export function startReadPool(options: {
   return new WorkerPool<ReadTask, ReadResult, FetchMessage | ProblemMessage>({
     script: new URL(`./read-worker${import.meta.url.slice(-3)}`, import.meta.url),
     workers: options.workers,
+    tasksPerWorkerMax: READ_TASKS_MAX,
     workerData: (worker): ReadWorkerData => ({
       ...(options.epoch ? { epoch: options.epoch } : {}),
       k: options.k,
@@ -128,6 +132,7 @@ export class EpochReader {
   readonly #catalog: Catalog;
   readonly #cachePath: string;
   #pool: ReadPool | undefined;
+  #chunks: KnownIds | undefined;
 
   constructor(startPool: () => ReadPool, catalog: Catalog, cachePath: string) {
     this.#startPool = startPool;
@@ -175,8 +180,14 @@ export class EpochReader {
         ordinal++;
       }
     }
+    this.#chunks = chunks;
     const message: IndexMessage = { type: "index", refs: rows, chunks: chunks.generations };
     this.pool.post(message);
+  }
+
+  /** The ordinal of the pack that holds a chunk; undefined when the index lacks it. */
+  packOf(id: Uint8Array): number | undefined {
+    return this.#chunks?.value(id)?.[0];
   }
 
   /** The records of an index segment, from the cache where it is there. */

@@ -10,7 +10,6 @@ export type SealWorkerData = {
   readonly context: EpochContext;
   readonly k: number;
   readonly n: number;
-  readonly zstdLevel: number;
   readonly known: readonly KnownIdsGeneration[];
   /** One word: whether the slot for pieces is free (`SLOT_*`). */
   readonly slot: Int32Array<SharedArrayBuffer>;

@@ -39,7 +39,6 @@ const sealer = new Sealer({
   known,
   k: data.k,
   n: data.n,
-  zstdLevel: data.zstdLevel,
   awaitSlot: () => {
     Atomics.wait(data.slot, 0, SLOT_BUSY);
     if (Atomics.load(data.slot, 0) === SLOT_ABORTED) {
@@ -129,9 +128,6 @@ function sealFile(task: FileTask): FileResult {
     return { content: [], bytes: 0, problem: problemOf(error) };
   }
   try {
-    if (!isSameFile(task.stat, fstatFile(fd, native))) {
-      return { content: [], bytes: 0, problem: changed("another file took its name") };
-    }
     let at = task.offset;
     const end = task.offset + task.bytes;
     let short = false;
@@ -158,9 +154,13 @@ function sealFile(task: FileTask): FileResult {
       at = end;
     }
     bytes = at - task.offset;
-    const same = !short && isUnchanged(task.stat, fstatFile(fd, native));
-    const problem = same ? undefined : changed("it was written to while it was read");
-    return { content: content.take(), bytes, ...(problem ? { problem } : {}) };
+    const after = fstatFile(fd, native);
+    if (!isSameFile(task.stat, after)) {
+      return { content: [], bytes: 0, problem: { kind: "vanished", why: "another took its name" } };
+    }
+    const same = !short && isUnchanged(task.stat, after);
+    const problem: FileProblem = { kind: "changed", why: "it was written to while it was read" };
+    return { content: content.take(), bytes, ...(same ? {} : { problem }) };
   } catch (error) {
     if (error instanceof ExclaveError) throw error;
     // What was read before the error is no file; the entry is reported and left out.
@@ -183,10 +183,6 @@ function* stretch(fd: number, task: FileTask): Generator<Extent, void, undefined
     if (from < to) yield { offset: from, length: to - from };
     if (extent.offset >= end) return;
   }
-}
-
-function changed(why: string): FileProblem {
-  return { kind: "changed", why };
 }
 
 function problemOf(error: unknown): FileProblem {

@@ -31,8 +31,6 @@ import { lockRegister } from "./lock.ts";
 import { defaultWorkers, SealSession, type StoredBytes } from "./seal-session.ts";
 import { protectStream } from "./stream-part.ts";
 
-/** zstd's fastest regular level: a frame is a mebibyte of like things, which makes up for it. */
-const ZSTD_LEVEL = 1;
 /** Beyond this share of bytes in frames that would not compress, the input is said to be compressed already. */
 const INCOMPRESSIBLE_SHARE = 0.5;
 /** Below this many bytes nothing is concluded from them. */
@@ -135,7 +133,6 @@ async function protectLocked(
     writer,
     known: known.ids,
     workers: options.workers ?? defaultWorkers(),
-    zstdLevel: ZSTD_LEVEL,
     onStored: () => undefined,
   });
   const sinks: EntrySink[] = [];

@@ -11,7 +11,7 @@ import {
 import { workerData } from "node:worker_threads";
 import { fromHex } from "../crypto/bytes.ts";
 import { loadKernel } from "../erasure/kernel.ts";
-import { ExclaveError, invariant, isExclaveError } from "../errors.ts";
+import { ExclaveError, invariant } from "../errors.ts";
 import { toFsPath } from "../platform/names.ts";
 import { loadNative } from "../platform/native.ts";
 import { loadOwnerNames } from "../platform/owners.ts";
@@ -183,17 +183,18 @@ function writeFile(task: WriteTask): {
   } catch (error) {
     // A file that could not be had whole is not left behind in part under its name.
     if (created) unlinkSync(path);
-    if (isExclaveError(error, "bug")) throw error;
     return { bytes: 0, failure: failure(error), warnings: [] };
   } finally {
     closeSync(fd);
   }
 }
 
+/** What a file's failure is; anything that neither we nor the system meant to throw is a mistake of ours. */
 function failure(error: unknown): WriteFailure {
-  return error instanceof ExclaveError
-    ? { kind: "lost", why: error.message }
-    : { kind: "refused", why: refusal(error) };
+  if (error instanceof ExclaveError && error.code !== "bug")
+    return { kind: "lost", why: error.message };
+  if (typeof (error as NodeJS.ErrnoException).errno !== "number") throw error;
+  return { kind: "refused", why: refusal(error) };
 }
 
 function writeContent(fd: number, task: WriteTask): number {

@@ -22,6 +22,9 @@ import {
 /** Beyond this many, threads wait for disks rather than help. */
 const WORKERS_MAX = 8;
 
+/** One at work and one waiting, so that a worker never idles. */
+const SEAL_TASKS_MAX = 2;
+
 /** Threads that seal or read: one a core. */
 export function defaultWorkers(): number {
   return Math.min(WORKERS_MAX, availableParallelism());
@@ -35,7 +38,6 @@ export type SealSessionOptions = {
   readonly writer: QuorumWriter;
   readonly known: KnownIds;
   readonly workers: number;
-  readonly zstdLevel: number;
   readonly onStored: (stored: StoredBytes) => void;
 };
 
@@ -67,7 +69,7 @@ export class SealSession {
 
   constructor(options: SealSessionOptions) {
     this.#options = options;
-    const { register, known, context, epochKey, zstdLevel } = options;
+    const { register, known, context, epochKey } = options;
     this.#slots = Array.from(
       { length: options.workers },
       () => new Int32Array(new SharedArrayBuffer(4)),
@@ -75,12 +77,12 @@ export class SealSession {
     this.#pool = new WorkerPool<SealTask, SealResult, PackMessage>({
       script: new URL(`./protect-worker${import.meta.url.slice(-3)}`, import.meta.url),
       workers: options.workers,
+      tasksPerWorkerMax: SEAL_TASKS_MAX,
       workerData: (worker): SealWorkerData => ({
         epochKey,
         context,
         k: register.k,
         n: register.sites.length,
-        zstdLevel,
         known: known.generations,
         slot: this.#slots[worker] ?? new Int32Array(new SharedArrayBuffer(4)),
       }),

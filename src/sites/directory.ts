@@ -6,10 +6,10 @@
  *   shard/ab/…, statement/ab/…, …   objects, fanned out by the first two digits of their name
  */
 import { randomBytes } from "node:crypto";
-import { access, open, opendir, readdir, readFile, stat, unlink } from "node:fs/promises";
-import { join } from "node:path";
+import { access, open, readdir, readFile, stat, unlink } from "node:fs/promises";
+import { dirname, join } from "node:path";
 import { ExclaveError, isExclaveError } from "../errors.ts";
-import { makeDirectoryDurably, writeDurably } from "./durable.ts";
+import { makeDirectoryDurably, syncDirectory, writeDurably, writeOnceDurably } from "./durable.ts";
 import {
   DOCUMENT_BYTES_MAX,
   OBJECT_KINDS,
@@ -21,11 +21,17 @@ import {
 } from "./site.ts";
 
 const MARKER = "exclave-site.json";
+/** What an empty file system, or making a site that was cut short, leaves in its directory. */
+const MAY_BE_THERE: readonly string[] = ["tmp", ...OBJECT_KINDS, "lost+found"];
+const FAN = /^[0-9a-f]{2}$/;
 /** A temporary file this old was left by a crash. */
 const LEFTOVER_SECONDS = 24 * 3600;
 const LISTED_AT_ONCE = 16;
 
-/** Makes an empty directory, or one that does not exist yet, a site. Throws `foreign-state` when it is a site already. */
+/**
+ * Makes an empty directory, or one that does not exist yet, a site; again with the same marker is no
+ * error. Throws `foreign-state` when it is another site already, `usage` when something else is in it.
+ */
 export async function createDirectorySite(path: string, marker: Uint8Array): Promise<void> {
   await guard(path, async () => {
     await makeDirectoryDurably(path);
@@ -35,6 +41,13 @@ export async function createDirectorySite(path: string, marker: Uint8Array): Pro
       throw new ExclaveError(
         "foreign-state",
         `${path} is a site already. Nothing was changed; give this site a directory of its own.`,
+      );
+    }
+    const strange = (await readdir(path)).find((name) => !MAY_BE_THERE.includes(name));
+    if (strange !== undefined) {
+      throw new ExclaveError(
+        "usage",
+        `${path} is not empty (there is ${JSON.stringify(strange)}). Nothing was changed; give the site a directory of its own`,
       );
     }
     for (const folder of ["tmp", ...OBJECT_KINDS]) await makeDirectoryDurably(join(path, folder));
@@ -76,21 +89,26 @@ class DirectorySite implements Site {
 
   async put(name: string, parts: readonly Uint8Array[]): Promise<void> {
     const { folder, file } = this.#locate(name);
+    const temporary = join(this.#path, "tmp", temporaryName());
     await guard(this.#path, async () => {
-      if (!this.#made.has(folder)) {
-        await makeDirectoryDurably(folder);
-        this.#made.add(folder);
+      await this.#makeFolder(folder);
+      if (!(await holds(file, parts))) {
+        if (await writeOnceDurably(file, temporary, parts)) return;
+        // Another writer was faster by a moment.
+        await holds(file, parts);
       }
-      if (await holds(file, parts)) return;
-      await writeDurably(file, join(this.#path, "tmp", temporaryName()), parts);
+      // Whoever stored it may have been stopped before its name was on the medium.
+      await syncDirectory(folder);
     });
   }
 
   async read(name: string, offset: number, into: Uint8Array): Promise<number> {
     const { file } = this.#locate(name);
     return guard(this.#path, async () => {
-      const handle = await open(file, "r").catch((error: unknown) => {
-        throw errno(error) === "ENOENT" ? notFound(name) : error;
+      const handle = await open(file, "r").catch(async (error: unknown) => {
+        if (errno(error) !== "ENOENT") throw error;
+        await this.#requireMarker();
+        throw new ExclaveError("not-found", `no object ${name}`);
       });
       try {
         let at = 0;
@@ -113,27 +131,45 @@ class DirectorySite implements Site {
         return { name, bytes: (await stat(file)).size };
       } catch (error) {
         if (errno(error) !== "ENOENT") throw error;
-        await access(join(this.#path, MARKER));
+        await this.#requireMarker();
         return undefined;
       }
     });
   }
 
   async *list(kind: ObjectKind): AsyncIterable<string> {
+    await guard(this.#path, () => this.#requireMarker());
     const top = join(this.#path, kind);
-    await guard(this.#path, () => access(join(this.#path, MARKER)));
-    const fans = await guard(this.#path, () => readdir(top));
+    const fans = (await guard(this.#path, () => namesIn(top))).filter((fan) => FAN.test(fan));
     for (let at = 0; at < fans.length; at += LISTED_AT_ONCE) {
-      const folders = fans.slice(at, at + LISTED_AT_ONCE).map((fan) => join(top, fan));
-      for (const files of await guard(this.#path, () =>
-        Promise.all(folders.map((f) => readdir(f))),
-      )) {
-        for (const file of files) {
+      const some = fans.slice(at, at + LISTED_AT_ONCE);
+      const files = await guard(this.#path, () =>
+        Promise.all(some.map((fan) => namesIn(join(top, fan)))),
+      );
+      for (const [i, fan] of some.entries()) {
+        for (const file of files[i] ?? []) {
           const name = `${kind}/${file}`;
-          if (parseObjectName(name)) yield name;
+          // In another folder than its own nobody would find it.
+          if (parseObjectName(name) && file.startsWith(fan)) yield name;
         }
       }
     }
+  }
+
+  /** Tells an object that is absent from a disk that is gone. Call it within `guard`. */
+  async #requireMarker(): Promise<void> {
+    await access(join(this.#path, MARKER));
+  }
+
+  async #makeFolder(folder: string): Promise<void> {
+    if (this.#made.has(folder)) return;
+    // Nothing is written beneath the mount point of a disk that is gone.
+    await this.#requireMarker();
+    // A copy of a site may have come without its empty folders.
+    for (const path of [join(this.#path, "tmp"), dirname(folder), folder]) {
+      await makeDirectoryDurably(path);
+    }
+    this.#made.add(folder);
   }
 
   #locate(name: string): { readonly folder: string; readonly file: string } {
@@ -173,20 +209,26 @@ async function holds(file: string, parts: readonly Uint8Array[]): Promise<boolea
 async function sweepLeftovers(path: string): Promise<void> {
   const folder = join(path, "tmp");
   const oldest = Date.now() - LEFTOVER_SECONDS * 1000;
-  for await (const entry of await opendir(folder)) {
-    const file = join(folder, entry.name);
+  for (const name of await namesIn(folder)) {
+    const file = join(folder, name);
     // Another process may be sweeping too: what is gone is gone.
     const info = await stat(file).catch(() => undefined);
     if (info && info.mtimeMs < oldest) await unlink(file).catch(() => undefined);
   }
 }
 
-function temporaryName(): string {
-  return randomBytes(12).toString("hex");
+/** The names in a folder; none when there is no such folder. */
+async function namesIn(folder: string): Promise<readonly string[]> {
+  try {
+    return await readdir(folder);
+  } catch (error) {
+    if (["ENOENT", "ENOTDIR"].includes(errno(error))) return [];
+    throw error;
+  }
 }
 
-function notFound(name: string): ExclaveError {
-  return new ExclaveError("not-found", `no object ${name}`);
+function temporaryName(): string {
+  return randomBytes(12).toString("hex");
 }
 
 function errno(error: unknown): string {

@@ -8,6 +8,8 @@ export type RetryOptions = {
   readonly attemptsMax: number;
   /** Before the second call; doubled before each further one. */
   readonly firstDelayMs: number;
+  /** How to wait; for tests. */
+  readonly wait?: (ms: number) => Promise<unknown>;
 };
 
 const DEFAULT: RetryOptions = { attemptsMax: 3, firstDelayMs: 50 };
@@ -18,6 +20,7 @@ const DEFAULT: RetryOptions = { attemptsMax: 3, firstDelayMs: 50 };
  * storing the same bytes again is no error.
  */
 export function retrying(site: Site, options: RetryOptions = DEFAULT): Site {
+  const { wait = delay } = options;
   const attempt = async <T>(call: () => Promise<T>): Promise<T> => {
     for (let tried = 1, waitMs = options.firstDelayMs; ; tried++, waitMs *= 2) {
       try {
@@ -25,7 +28,7 @@ export function retrying(site: Site, options: RetryOptions = DEFAULT): Site {
       } catch (error) {
         if (tried >= options.attemptsMax || !isExclaveError(error, "site-unavailable")) throw error;
       }
-      await delay(waitMs);
+      await wait(waitMs);
     }
   };
   return {

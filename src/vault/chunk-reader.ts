@@ -2,7 +2,7 @@
  * The way back, for one thread: chunk id → index → pack → frame → chunk, each step verified. Holds a
  * few open packs and frames, never more.
  */
-import { equalConstantTime } from "../crypto/bytes.ts";
+import { equalConstantTime, release } from "../crypto/bytes.ts";
 import { ExclaveError, invariant } from "../errors.ts";
 import type { EpochKeys } from "./epoch-keys.ts";
 import { type DispersedRef, GatheredPack, type GatherOptions } from "./gather.ts";
@@ -79,9 +79,8 @@ export class ChunkReader {
     place: ChunkPlace,
     id: Uint8Array,
   ): Uint8Array {
-    const raw = recall(this.#frames, `${ref.pack}/${position}`, FRAMES_MAX, () =>
-      reader.readFrame(position, frame),
-    );
+    const read = () => reader.readFrame(position, frame);
+    const raw = recall(this.#frames, `${ref.pack}/${position}`, FRAMES_MAX, read, release);
     const chunk = raw.subarray(place.offset, place.offset + place.bytes);
     if (!equalConstantTime(this.#keys.chunkId(chunk), id)) {
       throw new ExclaveError("altered", `a chunk of pack ${ref.pack} is not what its id says`);
@@ -107,15 +106,23 @@ export class ChunkReader {
 }
 
 /** The cached value of a key, made when absent; the one used longest ago goes when there are too many. */
-function recall<T>(cache: Map<string, T>, key: string, most: number, make: () => T): T {
+function recall<T>(
+  cache: Map<string, T>,
+  key: string,
+  most: number,
+  make: () => T,
+  drop?: (value: T) => void,
+): T {
   const cached = cache.get(key);
   const value = cached ?? make();
   cache.delete(key);
   cache.set(key, value);
   if (cache.size > most) {
     const oldest = cache.keys().next().value;
-    invariant(oldest !== undefined, "a full cache has an oldest");
+    const dropped = oldest === undefined ? undefined : cache.get(oldest);
+    invariant(oldest !== undefined && dropped !== undefined, "a full cache has an oldest");
     cache.delete(oldest);
+    drop?.(dropped);
   }
   return value;
 }

@@ -5,6 +5,7 @@
  */
 import { randomBytes } from "node:crypto";
 import { aes256ctr } from "../crypto/aead.ts";
+import { release } from "../crypto/bytes.ts";
 import type { Kernel } from "../erasure/kernel.ts";
 import { encode } from "../erasure/reed-solomon.ts";
 import { split } from "../erasure/shamir.ts";
@@ -82,6 +83,7 @@ function encryptIntoRows(key: Uint8Array, sealed: Uint8Array, pieces: readonly U
       piece?.set(part, to);
       piece?.fill(0, to + part.length, to + BLOCK_BYTES);
     }
+    release(step);
   }
   // The last row is filled with zero blocks.
   for (; block % k !== 0; block++) {

@@ -25,11 +25,17 @@ import {
   parseId,
   type StateId,
 } from "./identifiers.ts";
+import { FRAME_BYTES_MAX } from "./pack.ts";
 
 const hex = (bytes: number) => z.string().regex(new RegExp(`^[0-9a-f]{${bytes * 2}}$`));
 const base64 = z.string().max(16_384);
-const time = z.string().regex(/^\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d(\.\d{3})?Z$/);
+const time = z
+  .string()
+  .regex(/^\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d(\.\d{3})?Z$/)
+  .refine((text) => !Number.isNaN(Date.parse(text)));
 const count = z.int().min(0);
+/** Epochs are 4 bytes wherever they are bound into keys and shards. */
+const epochNumber = z.int().min(1).max(0xffffffff);
 const label = z.string().min(1).max(200);
 
 /** 16 random bytes in every document, so that no hash of one can be guessed. */
@@ -64,7 +70,7 @@ const statementSchema = z.strictObject({
   format: z.literal(1),
   state: hex(32),
   register: hex(16),
-  epoch: z.int().min(1),
+  epoch: epochNumber,
   term: z.int().min(1),
   /** 1, 2, 3 … within the register, over all epochs. */
   sequence: z.int().min(1),
@@ -85,7 +91,7 @@ const wrapSchema = z.strictObject({
   format: z.literal(1),
   state: hex(32),
   register: hex(16),
-  epoch: z.int().min(1),
+  epoch: epochNumber,
   term: z.int().min(1),
   time,
   random: hex(16),
@@ -248,8 +254,9 @@ export function verifyCharters(
 }
 
 /**
- * From the founding charter to the newest: the longest line, and of two as long the one that ends later.
- * Two lines there are only when the recovery key was used twice without one seeing the other.
+ * From the founding charter to the newest: the longest line, and of two as long the one that ends later
+ * (or, at the same moment, with the larger id, so that every reader takes the same). Two lines there are
+ * only when the recovery key was used twice without one seeing the other.
  */
 function longestChain(charters: readonly Opened<"charter">[]): readonly Opened<"charter">[] {
   const byId = new Map(charters.map((charter) => [charter.id as string, charter]));
@@ -264,12 +271,14 @@ function longestChain(charters: readonly Opened<"charter">[]): readonly Opened<"
     return line[0]?.document.version === 1 ? line : undefined;
   };
   const lines = charters.map(lineTo).filter((line) => line !== undefined);
-  const best = lines.toSorted(
-    (a, b) =>
-      b.length - a.length ||
-      (b.at(-1)?.document.time ?? "").localeCompare(a.at(-1)?.document.time ?? ""),
-  )[0];
+  const best = lines.toSorted((a, b) => b.length - a.length || (endOf(a) < endOf(b) ? 1 : -1))[0];
   return best ?? [];
+}
+
+/** When a line ends, then how its last charter is called: sorts as a string. */
+function endOf(line: readonly Opened<"charter">[]): string {
+  const last = line.at(-1);
+  return last ? `${new Date(last.document.time).toISOString()} ${last.id}` : "";
 }
 
 /** The id that a founding charter in this envelope gives its State; the signature is the caller's to check. */
@@ -363,7 +372,9 @@ const streamSchema = z.strictObject({
   /** How often the list of chunks is itself a stream; 0 when `chunks` are the content. */
   depth: z.int().min(0).max(8),
   bytes: count,
-  chunks: z.array(z.strictObject({ id: hex(32), bytes: z.int().min(1) })).max(1024),
+  chunks: z
+    .array(z.strictObject({ id: hex(32), bytes: z.int().min(1).max(FRAME_BYTES_MAX) }))
+    .max(1024),
 });
 /** A byte string of any length in chunks. */
 export type StreamRef = z.infer<typeof streamSchema>;
@@ -373,7 +384,7 @@ const rootSchema = z.strictObject({
   format: z.literal(1),
   state: hex(32),
   register: hex(16),
-  epoch: z.int().min(1),
+  epoch: epochNumber,
   term: z.int().min(1),
   sequence: z.int().min(1),
   time,

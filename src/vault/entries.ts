@@ -293,6 +293,7 @@ function readRecord(
     scale *= 128;
     if (byte < 128) {
       if (length > RECORD_BYTES_MAX) break;
+      if (byte === 0 && i > at + 1) throw malformed("the length of a record is padded");
       const end = i + 1 + length;
       if (end > bytes.length) return undefined;
       return { tag: bytes[at] ?? 0, body: bytes.subarray(i + 1, end), end };

@@ -1,7 +1,7 @@
 /** Opens sealed packs. Knows nothing of dispersal: it is given a way to read ranges of the pack. */
 import { zstdDecompressSync } from "node:zlib";
 import { keyCommitment, open as openSealed } from "../crypto/aead.ts";
-import { equalConstantTime } from "../crypto/bytes.ts";
+import { equalConstantTime, release } from "../crypto/bytes.ts";
 import { ExclaveError } from "../errors.ts";
 import type { EpochKeys } from "./epoch-keys.ts";
 import type { PackId } from "./identifiers.ts";
@@ -9,7 +9,6 @@ import {
   COMMITMENT_BYTES,
   decodeLocator,
   decodeTable,
-  FRAME_BYTES_MAX,
   type Frame,
   LOCATOR_POSITION,
   PACK_CONTEXT_BYTES,
@@ -20,6 +19,8 @@ import {
   readPackContext,
   TABLE_POSITION,
 } from "./pack.ts";
+
+const OUTPUT_SLACK_BYTES = 64;
 
 /** Reads `length` bytes of the pack at `offset`. What it returns is used before the next call. */
 export type PackRange = (offset: number, length: number) => Uint8Array;
@@ -34,8 +35,14 @@ export class PackReader {
   readonly #sealedLocator: Uint8Array;
   #frames: readonly Frame[] | undefined;
 
-  /** Throws `altered` when the header is not that of this pack under these keys. */
+  /**
+   * Throws `altered` when the header is not that of this pack under these keys, `malformed` when there
+   * is no room for one.
+   */
   constructor(keys: EpochKeys, pack: PackId, packBytes: number, range: PackRange) {
+    if (packBytes < PACK_HEADER_BYTES) {
+      throw new ExclaveError("malformed", `pack ${pack} is shorter than a pack's header`);
+    }
     this.pack = pack;
     this.#packBytes = packBytes;
     this.#range = range;
@@ -66,10 +73,15 @@ export class PackReader {
     return this.#openAt(this.#range(locator.offset, locator.sealedBytes), TABLE_POSITION);
   }
 
-  /** The plaintext of frame `position`, whose place is `frame` (from `frames()`, or from the index). */
+  /**
+   * The plaintext of frame `position`, whose place is `frame`. In memory of its own, which the caller
+   * may `release`.
+   */
   readFrame(position: number, frame: Frame): Uint8Array {
     const plain = this.#openAt(this.#range(frame.offset, frame.sealedBytes), position);
-    const raw = frame.codec === "stored" ? plain : decompress(plain, this.pack);
+    if (frame.codec === "stored") return plain;
+    const raw = decompress(plain, frame.rawBytes, this.pack);
+    release(plain);
     if (raw.length !== frame.rawBytes) {
       throw new ExclaveError("malformed", `a frame of pack ${this.pack} has a wrong length`);
     }
@@ -82,11 +94,13 @@ export class PackReader {
   }
 }
 
-function decompress(plain: Uint8Array, pack: PackId): Uint8Array {
+/** `rawBytes` is bounded by the table; what would grow beyond it is refused while it grows. */
+function decompress(plain: Uint8Array, rawBytes: number, pack: PackId): Uint8Array {
   try {
+    // A little more than will come, so that it comes in one piece.
     return zstdDecompressSync(plain, {
-      chunkSize: FRAME_BYTES_MAX,
-      maxOutputLength: FRAME_BYTES_MAX,
+      chunkSize: rawBytes + OUTPUT_SLACK_BYTES,
+      maxOutputLength: rawBytes + OUTPUT_SLACK_BYTES,
     });
   } catch (cause) {
     throw new ExclaveError("malformed", `a frame of pack ${pack} does not decompress`, { cause });

@@ -2,6 +2,7 @@
 import { randomFillSync } from "node:crypto";
 import { constants, zstdCompressSync } from "node:zlib";
 import { keyCommitment, sealInto } from "../crypto/aead.ts";
+import { release } from "../crypto/bytes.ts";
 import { invariant } from "../errors.ts";
 import type { EpochKeys } from "./epoch-keys.ts";
 import { type PackId, randomId } from "./identifiers.ts";
@@ -40,6 +41,16 @@ export type SealedPack = {
   readonly incompressibleBytes: number;
 };
 
+/** More than zstd ever makes of a frame: output in one piece, not two that are joined. */
+const COMPRESSED_BYTES_MAX = FRAME_BYTES_MAX + FRAME_BYTES_MAX / 16;
+/**
+ * Level 1 with a larger hash table than it would choose for so short an input: the ratio of level 3 at
+ * almost the speed of level 1, because the table still fits the processor's cache.
+ */
+const ZSTD_PARAMS = {
+  [constants.ZSTD_c_compressionLevel]: 1,
+  [constants.ZSTD_c_hashLog]: 17,
+};
 /** A frame is stored as it is unless compression saves at least this part of it. */
 const SAVING_MIN = 1 / 64;
 
@@ -50,7 +61,6 @@ export type PackWriterOptions = {
   readonly staging: Uint8Array;
   /** `FRAME_BYTES_MAX` bytes. */
   readonly frame: Uint8Array;
-  readonly zstdLevel: number;
   /** Takes each pack as it is sealed, synchronously; the buffer is used again afterwards. */
   readonly onPack: (pack: SealedPack) => void;
 };
@@ -144,6 +154,7 @@ export class PackWriter {
       positionAad(open.context, position),
       plain,
     );
+    if (codec === "zstd") release(plain);
     open.frames.push({
       offset: open.used,
       sealedBytes,
@@ -161,12 +172,12 @@ export class PackWriter {
 
   #compress(raw: Uint8Array): { readonly codec: Codec; readonly plain: Uint8Array } {
     const packed = zstdCompressSync(raw, {
-      chunkSize: FRAME_BYTES_MAX,
-      params: { [constants.ZSTD_c_compressionLevel]: this.#options.zstdLevel },
+      chunkSize: COMPRESSED_BYTES_MAX,
+      params: ZSTD_PARAMS,
     });
-    return packed.length <= raw.length * (1 - SAVING_MIN)
-      ? { codec: "zstd", plain: packed }
-      : { codec: "stored", plain: raw };
+    if (packed.length <= raw.length * (1 - SAVING_MIN)) return { codec: "zstd", plain: packed };
+    release(packed);
+    return { codec: "stored", plain: raw };
   }
 
   #seal(open: OpenPack): SealedPack {

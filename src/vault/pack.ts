@@ -162,6 +162,7 @@ export function decodeTable(bytes: Uint8Array, packBytes: number): readonly Fram
     if (
       offset < PACK_HEADER_BYTES ||
       sealedBytes < TAG_BYTES ||
+      sealedBytes > FRAME_BYTES_MAX + TAG_BYTES ||
       offset + sealedBytes > packBytes ||
       rawBytes > FRAME_BYTES_MAX ||
       (codec === "stored" && rawBytes !== sealedBytes - TAG_BYTES) ||

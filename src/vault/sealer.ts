@@ -22,7 +22,6 @@ export type SealerOptions = {
   readonly known: KnownIds;
   readonly k: number;
   readonly n: number;
-  readonly zstdLevel: number;
   /**
    * Takes a dispersed pack, whose pieces lie in the slot; returns when the slot may be used again or,
    * better, at once, with `awaitSlot` waiting instead.
@@ -159,7 +158,6 @@ export class Sealer {
         kind,
         staging: new Uint8Array(largest),
         frame: new Uint8Array(FRAME_BYTES_MAX),
-        zstdLevel: this.#options.zstdLevel,
         onPack: (sealed) => this.#disperse(sealed),
       });
       this.#writers.set(kind, writer);

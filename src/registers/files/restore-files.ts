@@ -24,6 +24,7 @@ import { loadNative } from "../../platform/native.ts";
 import { loadOwnerNames } from "../../platform/owners.ts";
 import {
   contentBytes,
+  contentItems,
   type Entry,
   EntryDecoder,
   EntryEncoder,
@@ -36,8 +37,8 @@ import type { PathMatcher } from "./patterns.ts";
 
 const BATCH_FILES_MAX = 256;
 const BATCH_BYTES_MAX = 8 * 1024 * 1024;
-/** Content records of one file that are held before they are written as a stretch. */
-const STRETCH_RECORDS_MAX = 16;
+/** A file larger than this is written in stretches, a content record each, by several workers. */
+const WHOLE_BYTES_MAX = 64 * 1024 * 1024;
 const BATCHES_IN_FLIGHT_MAX = 16;
 
 export type RestoreProblem = {
@@ -51,6 +52,8 @@ export type RestoreProblem = {
 
 export type RestoreFilesOptions = {
   readonly pool: ReadPool;
+  /** The ordinal of the pack that holds a chunk. */
+  readonly packOf: (id: Uint8Array) => number | undefined;
   /** Absolute binary path of an existing directory. */
   readonly target: string;
   /** The target was made for this restore, so it takes the metadata of the part's root. */
@@ -84,8 +87,8 @@ export class RestoreFiles {
   readonly #scratch: number;
   readonly #directories: OpenDirectory[] = [];
   #file: OpenFile | undefined;
-  #batch: WriteTask[] = [];
-  #batchBytes = 0;
+  /** One for each worker. */
+  readonly #batches: { files: WriteTask[]; bytes: number }[];
   #inFlight: Promise<void>[] = [];
 
   constructor(options: RestoreFilesOptions) {
@@ -96,6 +99,7 @@ export class RestoreFiles {
       asRoot: process.getuid?.() === 0,
       numericOwner: options.numericOwner,
     };
+    this.#batches = Array.from({ length: options.pool.size }, () => ({ files: [], bytes: 0 }));
     this.#scratch = openSync(options.scratchFile, "w+", 0o600);
   }
 
@@ -106,7 +110,7 @@ export class RestoreFiles {
         else await this.#content(record.items);
       }
       await this.#endFile();
-      await this.#sendBatch();
+      await this.#sendBatches();
       await this.#settle(0);
       this.#spill();
       this.#finish();
@@ -141,7 +145,7 @@ export class RestoreFiles {
     const file = this.#file;
     if (!file) return;
     file.content.push(Uint8Array.from(items));
-    if (file.content.length >= STRETCH_RECORDS_MAX) await this.#fill(file);
+    if (file.entry.size > WHOLE_BYTES_MAX) await this.#fill(file);
   }
 
   /** Hands the current file to the workers. */
@@ -151,17 +155,14 @@ export class RestoreFiles {
     if (!file) return;
     const { entry } = file;
     if (!file.created) {
-      const task = {
-        path: this.#path(entry.path),
-        mode: "create",
-        offset: 0,
-        content: file.content,
-        entry,
-      } as const;
-      this.#batch.push(task);
-      this.#batchBytes += entry.size;
-      if (this.#batch.length >= BATCH_FILES_MAX || this.#batchBytes >= BATCH_BYTES_MAX)
-        await this.#sendBatch();
+      const path = this.#path(entry.path);
+      const worker = this.#workerFor(file.content);
+      const batch = this.#batches[worker];
+      batch?.files.push({ path, mode: "create", offset: 0, content: file.content, entry });
+      if (batch) batch.bytes += entry.size;
+      if (batch && (batch.files.length >= BATCH_FILES_MAX || batch.bytes >= BATCH_BYTES_MAX)) {
+        await this.#sendBatch(worker);
+      }
       return;
     }
     await this.#fill(file);
@@ -174,7 +175,6 @@ export class RestoreFiles {
   async #fill(file: OpenFile): Promise<void> {
     const path = this.#path(file.entry.path);
     if (!file.created) {
-      await this.#sendBatch();
       if (!this.#create(file.entry)) {
         this.#file = undefined;
         return;
@@ -185,7 +185,8 @@ export class RestoreFiles {
     const bytes = content.reduce((sum, items) => sum + contentBytes(items), 0);
     file.content = [];
     file.offset += bytes;
-    if (content.length > 0) await this.#send([{ path, mode: "fill", offset, content, entry }]);
+    if (content.length > 0)
+      await this.#send(this.#workerFor(content), [{ path, mode: "fill", offset, content, entry }]);
   }
 
   #create(entry: Entry): boolean {
@@ -201,16 +202,33 @@ export class RestoreFiles {
     }
   }
 
-  async #sendBatch(): Promise<void> {
-    if (this.#batch.length === 0) return;
-    const files = this.#batch;
-    this.#batch = [];
-    this.#batchBytes = 0;
-    await this.#send(files);
+  /**
+   * The worker for content that begins so: all that lies in one pack goes through one worker, so that
+   * no pack is fetched, verified and opened twice.
+   */
+  #workerFor(content: readonly Uint8Array[]): number {
+    for (const items of content) {
+      for (const item of contentItems(items)) {
+        if (item.type === "chunk")
+          return (this.#options.packOf(item.id) ?? 0) % this.#batches.length;
+      }
+    }
+    return 0;
   }
 
-  async #send(files: readonly WriteTask[]): Promise<void> {
-    const { done } = await this.#options.pool.submit({ type: "write", files });
+  async #sendBatches(): Promise<void> {
+    for (const [worker] of this.#batches.entries()) await this.#sendBatch(worker);
+  }
+
+  async #sendBatch(worker: number): Promise<void> {
+    const batch = this.#batches[worker];
+    if (!batch || batch.files.length === 0) return;
+    this.#batches[worker] = { files: [], bytes: 0 };
+    await this.#send(worker, batch.files);
+  }
+
+  async #send(worker: number, files: readonly WriteTask[]): Promise<void> {
+    const { done } = await this.#options.pool.submit({ type: "write", files }, { worker });
     const written = done.then((result) => this.#written(files, result));
     written.catch(() => undefined);
     this.#inFlight.push(written);

@@ -1,0 +1,314 @@
+/** The demo's first half: the registers, the founding, two protects, and the look from outside. */
+import { randomBytes } from "node:crypto";
+import { mkdirSync } from "node:fs";
+import { join } from "node:path";
+import { generatePassphrase } from "../../crypto/key-file.ts";
+import { addSite, found } from "../../registers/found.ts";
+import { type ProtectReport, protect, requireLawfulPlacement } from "../../registers/protect.ts";
+import { Catalog } from "../../vault/catalog.ts";
+import type { Home, RegisterConfig } from "../../vault/home.ts";
+import { randomId } from "../../vault/identifiers.ts";
+import { filesBelow, sizeOfTree } from "../disk.ts";
+import { formatBytes, formatCount, formatSeconds, plural } from "../format.ts";
+import { alignTable } from "../page.ts";
+import { changeOneDay, type DayOfChanges } from "./changes.ts";
+import { filesWith, type HostView, lookInside } from "./host-view.ts";
+import { hosts, survive, threshold } from "./hosts.ts";
+import { stateName } from "./names.ts";
+import { type GeneratedRegisters, generateRegisters, type RegisterSizes } from "./registers.ts";
+import {
+  type RegisterName,
+  registerNames,
+  type Stage,
+  showProtect,
+  showStep,
+  sitePath,
+  timed,
+} from "./stage.ts";
+
+export type RegisterFacts = {
+  readonly name: RegisterName;
+  readonly records: number;
+  readonly files: number;
+  readonly bytes: number;
+};
+
+export type Invented = {
+  readonly generated: GeneratedRegisters;
+  readonly registers: readonly RegisterFacts[];
+};
+
+/** Chapter 1: what there is to lose. */
+export async function inventRegisters(
+  stage: Stage,
+  seed: number,
+  sizes: RegisterSizes,
+): Promise<Invented> {
+  const { page, paths } = stage;
+  page.heading("1. What there is to lose");
+  page.text(
+    `The ${stateName} is a small island State. It does not exist: every person, place and record here is invented (seed ${seed}).`,
+  );
+  showStep(stage, "inventing the registers");
+  const { value: generated } = await timed(stage, "invent the registers", () =>
+    generateRegisters(paths.registers, seed, sizes),
+  );
+  const registers = registerNames.map((name) => ({
+    name,
+    records: generated.records[name],
+    ...sizeOfTree(join(paths.registers, name)),
+  }));
+  page.gap();
+  page.lines(
+    alignTable([
+      ["register", "records", "files", "size"],
+      ...registers.map((one) => [
+        one.name,
+        formatCount(one.records),
+        formatCount(one.files),
+        formatBytes(one.bytes),
+      ]),
+    ]),
+  );
+  return { generated, registers };
+}
+
+export type FoundedState = { readonly home: Home; readonly passphrase: string };
+
+/** Chapter 2: the State, its five host countries, its three registers. */
+export async function foundState(stage: Stage): Promise<FoundedState> {
+  const { page } = stage;
+  page.heading("2. Found the State, admit five host countries");
+  page.command(`exclave found --state "${stateName}" --recovery-key recovery-key.age`);
+  for (const { site, code } of hosts) {
+    page.command(`exclave site add ${site} --country ${code} --directory sites/${site}`);
+  }
+  const sites = hosts.map(({ site }) => site).join(",");
+  for (const name of registerNames) {
+    page.command(
+      `exclave register add ${name} --kind files --path registers/${name} --sites ${sites} --threshold ${threshold}`,
+    );
+  }
+  page.gap();
+  showStep(stage, "making keys");
+  const passphrase = generatePassphrase(randomBytes);
+  const { value: home, seconds } = await timed(stage, "found the State, admit the sites", () =>
+    foundAndAdmit(stage, passphrase),
+  );
+  page.lines(
+    alignTable(
+      hosts.map((host) => [host.site, host.country, host.hazardZone]),
+      [1, 2],
+    ),
+  );
+  page.gap();
+  page.text(
+    `Any ${threshold} of these ${hosts.length} sites bring everything back, so ${hosts.length - threshold} may fail at once. One alone reads nothing, even with every key of the State stolen; ${threshold} together could, with those keys. (For a State we advise 3 of 5: three to read, two may fail. This demo is about to ruin three.)`,
+  );
+  page.text(
+    `The recovery key, under a passphrase, goes into an embassy's safe. Home keeps no copy. Done in ${formatSeconds(seconds)}.`,
+  );
+  return { home, passphrase };
+}
+
+async function foundAndAdmit({ paths }: Stage, passphrase: string): Promise<Home> {
+  for (const folder of ["capital", "embassy-safe", "bare-machine", "sites"]) {
+    mkdirSync(join(paths.root, folder), { recursive: true });
+  }
+  const home = await found({
+    home: paths.home,
+    stateName,
+    passphrase,
+    recoveryKeyFile: paths.recoveryKey,
+    now: new Date(),
+  });
+  for (const host of hosts) {
+    const { site: name, code: country, operator, hazardZone } = host;
+    const directory = sitePath(paths, host);
+    await addSite(home, { name, country, operator, hazardZone, directory }, new Date());
+  }
+  const sites = hosts.map(({ site }) => site);
+  requireLawfulPlacement(home, { sites, k: threshold }, []);
+  for (const name of registerNames) {
+    const register: RegisterConfig = {
+      name,
+      id: randomId("RegisterId"),
+      parts: [
+        {
+          name,
+          kind: "files",
+          path: join(paths.registers, name),
+          excludes: [],
+          oneFileSystem: false,
+        },
+      ],
+      sites,
+      k: threshold,
+      survive,
+      epoch: 0,
+    };
+    await home.saveRegister(register);
+  }
+  return home;
+}
+
+export type ProtectFacts = {
+  readonly reports: readonly ProtectReport[];
+  readonly files: number;
+  readonly bytes: number;
+  /** Plaintext that was new. */
+  readonly newBytes: number;
+  /** Sealed and padded, before dispersal. */
+  readonly packBytes: number;
+  /** What all sites together hold more than before. */
+  readonly siteBytes: number;
+  readonly seconds: number;
+};
+
+/** Chapter 3: the first recovery points. */
+export async function protectFirst(stage: Stage, home: Home): Promise<ProtectFacts> {
+  const { page } = stage;
+  page.heading("3. Protect");
+  for (const name of registerNames) page.command(`exclave protect ${name}`);
+  page.gap();
+  const facts = await protectAll(stage, home, "protect, first time");
+  page.lines(protectTable(facts));
+  page.gap();
+  page.text(
+    `${formatBytes(facts.bytes)} read, compressed and sealed to ${formatBytes(facts.packBytes)}, dispersed over five countries as ${formatBytes(facts.siteBytes)}, in ${formatSeconds(facts.seconds)}. A recovery point counts only when at least ${threshold + survive} sites have it safely on disk.`,
+  );
+  page.text(
+    "(Scans are compressed already and keep their size. Sealed packs are padded to a few fixed sizes, so that a host cannot tell what is in them.)",
+  );
+  return facts;
+}
+
+/** Chapter 4: a working day, and what is new of it. */
+export async function protectAgain(
+  stage: Stage,
+  home: Home,
+  seed: number,
+): Promise<{ readonly day: DayOfChanges; readonly again: ProtectFacts }> {
+  const { page, paths } = stage;
+  page.heading("4. A day passes. Protect again");
+  const day = changeOneDay(paths.registers, seed);
+  page.text(
+    `${day.date}: ${plural(day.birthsAdded, "birth")} registered, ${day.birthsCorrected} corrected, ${plural(day.rowsAppended, "row")} added to the books and ${day.rowsEdited} changed, ${plural(day.scansAdded, "deed")} scanned, one withdrawn.`,
+  );
+  page.gap();
+  const again = await protectAll(stage, home, "protect, after a day's changes");
+  page.lines(protectTable(again));
+  page.gap();
+  page.text(
+    `Of ${formatBytes(again.bytes)}, ${formatBytes(again.newBytes)} were new: ${formatBytes(again.siteBytes)} went to the five countries together, in ${formatSeconds(again.seconds)}. Yesterday's recovery points stay as they are.`,
+  );
+  return { day, again };
+}
+
+async function protectAll(stage: Stage, home: Home, part: string): Promise<ProtectFacts> {
+  const { terminal, paths } = stage;
+  const sites = join(paths.root, "sites");
+  const before = sizeOfTree(sites).bytes;
+  const catalog = new Catalog(home.catalogPath, home.state);
+  const reports: ProtectReport[] = [];
+  try {
+    const { seconds } = await timed(stage, part, async () => {
+      for (const register of registerNames) {
+        const onProgress = showProtect(stage, register);
+        reports.push(await protect({ home, catalog, register, now: new Date(), onProgress }));
+      }
+    });
+    terminal.endProgress();
+    const sum = (of: (report: ProtectReport) => number): number =>
+      reports.reduce((total, report) => total + of(report), 0);
+    return {
+      reports,
+      files: sum(({ files }) => files),
+      bytes: sum(({ bytes }) => bytes),
+      newBytes: sum(({ stored }) => stored.rawBytes),
+      packBytes: sum(({ stored }) => stored.packBytes),
+      siteBytes: sizeOfTree(sites).bytes - before,
+      seconds,
+    };
+  } finally {
+    catalog.close();
+  }
+}
+
+function protectTable({ reports }: ProtectFacts): readonly string[] {
+  return alignTable([
+    ["register", "recovery point", "files", "read", "new", "sealed", "time"],
+    ...reports.map((report) => [
+      report.register,
+      report.snapshot.slice(0, 12),
+      formatCount(report.files),
+      formatBytes(report.bytes),
+      formatBytes(report.stored.rawBytes),
+      formatBytes(report.stored.packBytes),
+      formatSeconds(report.seconds),
+    ]),
+  ]);
+}
+
+export type HostFacts = HostView & {
+  readonly host: string;
+  /** In how many files of the registers the same search finds each text: the proof that it can. */
+  readonly foundAtHome: readonly { readonly text: string; readonly files: number }[];
+  readonly seesNothing: boolean;
+};
+
+/** Chapter 5: what the first host country sees. */
+export async function lookFromOutside(stage: Stage, { generated }: Invented): Promise<HostFacts> {
+  const { page, paths } = stage;
+  const [host] = hosts;
+  const { name, recordNumber } = generated.sought;
+  page.heading(`5. ${host.country} looks inside its own site`);
+  const { value: view, seconds } = await timed(stage, `${host.country} looks inside`, () =>
+    lookInside(sitePath(paths, host), [name, recordNumber, "civil-status"]),
+  );
+  page.lines([
+    ...alignTable(view.listing.map(({ path, bytes }) => [shorten(path), formatBytes(bytes)])),
+    `… ${plural(view.files, "file")}, ${formatBytes(view.bytes)} in all`,
+  ]);
+  if (view.hexdump) {
+    page.gap();
+    page.text("Sixteen bytes from the middle of its largest file:");
+    page.lines([view.hexdump.line]);
+  }
+  page.gap();
+  const foundAtHome = view.searches.map(({ text }) => ({ text, files: filesAtHome(stage, text) }));
+  page.text("It searches every byte of it. The same search at home, before:");
+  page.lines(
+    alignTable(
+      [
+        ["", `in ${host.country}`, "at home"],
+        ...view.searches.map(({ text, foundAtHost }, i) => [
+          `"${text}"`,
+          foundAtHost === 0 ? "not found" : plural(foundAtHost, "file"),
+          plural(foundAtHome[i]?.files ?? 0, "file"),
+        ]),
+      ],
+      [],
+    ),
+  );
+  page.gap();
+  const seesNothing = view.searches.every(({ foundAtHost }) => foundAtHost === 0);
+  page.text(
+    seesNothing
+      ? `So ${host.country} sees that it serves the ${view.readable?.stateName ?? "State"}, how many shards there are, how large, and when they came. No name, no record, not even what the registers are called. (${formatSeconds(seconds)})`
+      : `${host.country} can read what it should not: this demo has failed.`,
+  );
+  return { ...view, host: host.country, foundAtHome, seesNothing };
+}
+
+/** Files of the registers that hold the text, or, for the name of a register, that lie in it. */
+function filesAtHome({ paths }: Stage, text: string): number {
+  const inContent = filesWith(filesBelow(paths.registers), text);
+  if (inContent > 0) return inContent;
+  return [...filesBelow(paths.registers)].filter((path) => path.includes(`/${text}/`)).length;
+}
+
+/** A path with its long hexadecimal names cut short. */
+function shorten(path: string): string {
+  return path.replace(/([0-9a-f]{16})[0-9a-f]{48}/, "$1…");
+}

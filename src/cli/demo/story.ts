@@ -1,0 +1,210 @@
+/** The demo's story from end to end, and what it came to. Every figure is measured, every claim computed. */
+
+import { sizeOfTree } from "../disk.ts";
+import { formatBytes, formatCount, formatSeconds } from "../format.ts";
+import { alignTable } from "../page.ts";
+import {
+  type Certificate,
+  type Disaster,
+  type Recovered,
+  type Restored,
+  recoverHome,
+  restoreAndCompare,
+  showCertificate,
+  strike,
+} from "./after.ts";
+import {
+  foundState,
+  type HostFacts,
+  type Invented,
+  inventRegisters,
+  lookFromOutside,
+  type ProtectFacts,
+  protectAgain,
+  protectFirst,
+} from "./before.ts";
+import type { DayOfChanges } from "./changes.ts";
+import type { Losses } from "./disaster.ts";
+import { hosts, threshold } from "./hosts.ts";
+import { stateName } from "./names.ts";
+import type { RegisterSizes } from "./registers.ts";
+import { type Stage, sitePath } from "./stage.ts";
+
+/** The link for which the demo reckons what the first night would take. */
+const EXAMPLE_LINK_MBIT = 20;
+
+export type StoryOptions = {
+  readonly seed: number;
+  readonly sizes: RegisterSizes;
+  readonly chooseLosses: () => Promise<Losses>;
+};
+
+/** What `exclave demo --json` prints; docs/operations.md. */
+export type StoryReport = ReturnType<typeof reportOf>;
+
+export async function tellStory(stage: Stage, options: StoryOptions): Promise<StoryReport> {
+  const startedMs = performance.now();
+  const { page } = stage;
+  const invented = await inventRegisters(stage, options.seed, options.sizes);
+  const { home, passphrase } = await foundState(stage);
+  const first = await protectFirst(stage, home);
+  const { day, again } = await protectAgain(stage, home, options.seed);
+  const view = await lookFromOutside(stage, invented);
+  const cost = measureCost(stage);
+
+  page.heading("6. The disaster: home and two host countries");
+  page.text(
+    `Home is lost, and two of: ${hosts.map(({ site, country }) => `${site} ${country}`).join(", ")}.`,
+  );
+  page.text("At a third, the disk has gone bad, and nobody has noticed.");
+  page.gap();
+  const waitedFromMs = performance.now();
+  const losses = await options.chooseLosses();
+  const waitedSeconds = (performance.now() - waitedFromMs) / 1000;
+  const disaster = await strike(stage, losses);
+  const recovered = await recoverHome(stage, losses, passphrase);
+  const restored = await restoreAndCompare(stage, recovered.home, losses.damaged);
+  const certificate = await showCertificate(stage, recovered.home, invented.generated);
+
+  const seconds = (performance.now() - startedMs) / 1000 - waitedSeconds;
+  const facts = { invented, first, day, again, view, cost, disaster, recovered, restored };
+  const report = reportOf({ ...facts, certificate, stage, seconds, passphrase });
+  sayWhatItCameTo(stage, report);
+  return report;
+}
+
+type Cost = {
+  readonly countries: readonly {
+    readonly country: string;
+    readonly files: number;
+    readonly bytes: number;
+  }[];
+  readonly bytes: number;
+};
+
+function measureCost({ paths }: Stage): Cost {
+  const countries = hosts.map((host) => ({
+    country: host.country,
+    ...sizeOfTree(sitePath(paths, host)),
+  }));
+  return { countries, bytes: countries.reduce((sum, { bytes }) => sum + bytes, 0) };
+}
+
+function reportOf(facts: {
+  readonly invented: Invented;
+  readonly first: ProtectFacts;
+  readonly day: DayOfChanges;
+  readonly again: ProtectFacts;
+  readonly view: HostFacts;
+  readonly cost: Cost;
+  readonly disaster: Disaster;
+  readonly recovered: Recovered;
+  readonly restored: Restored;
+  readonly certificate: Certificate;
+  readonly stage: Stage;
+  readonly seconds: number;
+  readonly passphrase: string;
+}) {
+  const { invented, first, day, again, view, cost, disaster, recovered, restored } = facts;
+  const { certificate, stage, seconds } = facts;
+  const damageFound = recovered.damageNamed === disaster.shardsDamaged;
+  return {
+    good: restored.good && certificate.same && view.seesNothing && damageFound,
+    state: { name: stateName, id: recovered.home.state },
+    directory: stage.paths.root,
+    registers: invented.registers,
+    threshold,
+    sites: hosts.map(({ site, country }) => ({ site, country })),
+    protected: protectJson(first),
+    day,
+    protectedAgain: protectJson(again),
+    hostView: {
+      country: view.host,
+      files: view.files,
+      bytes: view.bytes,
+      searches: view.searches.map(({ text, foundAtHost }, i) => ({
+        text,
+        foundAtHost,
+        foundAtHome: view.foundAtHome[i]?.files ?? 0,
+      })),
+      seesNothing: view.seesNothing,
+    },
+    disaster,
+    recovered: {
+      sites: recovered.report.sites,
+      term: recovered.report.term,
+      registers: recovered.report.registers,
+      damageNamed: recovered.damageNamed,
+      seconds: recovered.seconds,
+    },
+    restored: {
+      records: restored.records,
+      bytes: restored.bytes,
+      shardsMadeGood: restored.shardsMadeGood,
+      differences: restored.comparisons.flatMap(({ differences }) => differences),
+      good: restored.good,
+    },
+    certificate,
+    cost,
+    timings: stage.timings,
+    seconds,
+  };
+}
+
+function protectJson({ reports, ...facts }: ProtectFacts) {
+  return {
+    ...facts,
+    registers: reports.map(({ register, snapshot, seconds }) => ({ register, snapshot, seconds })),
+  };
+}
+
+function sayWhatItCameTo({ page }: Stage, report: StoryReport): void {
+  const { restored, certificate, cost, recovered, protectedAgain } = report;
+  page.heading("10. What it came to");
+  page.text(
+    report.good
+      ? `Lost: nothing. ${formatCount(restored.records)} records, ${formatBytes(restored.bytes)}, are back as they were at the last recovery point; what comes after one is lost with home, so protect often.`
+      : "Lost: see above. THE DEMO HAS FAILED; this is a fault in Exclave, please report it.",
+  );
+  page.text(
+    `From a bare machine to the first certificate: ${formatSeconds(recovered.seconds + certificate.seconds)}.`,
+  );
+  page.gap();
+  page.text(
+    `Cost: ${formatBytes(cost.bytes)} abroad in all, ${(cost.bytes / restored.bytes).toFixed(1)} times the registers; that day added ${formatBytes(protectedAgain.siteBytes)}.`,
+  );
+  page.lines(
+    alignTable(
+      cost.countries.map(({ country, files, bytes }) => [
+        country,
+        formatBytes(bytes),
+        `${formatCount(files)} files`,
+      ]),
+    ),
+  );
+  page.gap();
+  page.text("How long each part took:");
+  page.lines(
+    alignTable([
+      ...report.timings.map(({ part, seconds }) => [part, formatSeconds(seconds)]),
+      ["all of it, without waiting for you", formatSeconds(report.seconds)],
+    ]),
+  );
+
+  const linkSeconds = (cost.bytes * 8) / (EXAMPLE_LINK_MBIT * 1e6);
+  page.heading("What this demo cannot show");
+  page.text(
+    `Your link: here five countries are five directories on one disk. Over ${EXAMPLE_LINK_MBIT} Mbit/s, sending this much abroad takes ${formatSeconds(linkSeconds)}.`,
+  );
+  page.text(
+    "Your servers: nobody else ran these sites, no disk of theirs was slow, no network failed.",
+  );
+  page.text(
+    "Your law: whether this class of data may lie in that country, and what its courts can order, no program can tell you.",
+  );
+
+  page.heading("What to type next");
+  page.command("exclave try DIRECTORY");
+  page.text("what your own data would cost, and whether it restores; nothing leaves the machine.");
+  page.gap();
+}

@@ -1,0 +1,217 @@
+/** A State for a test: founded, with sites and registers, in a temporary folder. */
+import {
+  cpSync,
+  existsSync,
+  mkdirSync,
+  readdirSync,
+  readFileSync,
+  rmSync,
+  writeFileSync,
+} from "node:fs";
+import { watch } from "node:fs/promises";
+import { join } from "node:path";
+import type { TestContext } from "node:test";
+import type { CheckReport } from "../../src/checks/check.ts";
+import { addSite, found } from "../../src/registers/found.ts";
+import type { ProtectReport } from "../../src/registers/protect.ts";
+import type { RestoreReport } from "../../src/registers/restore.ts";
+import { Home } from "../../src/vault/home.ts";
+import { type Outcome, type RunOptions, run } from "./cli.ts";
+import { temporaryFolder } from "./places.ts";
+
+/** Like what people choose; a test looks for it where it must not be. */
+export const PASSPHRASE = "Saltfish-Hummingbird-47";
+/** Opening a key file must not take a second in every story. */
+const WORK_FACTOR = 10;
+export const SITES: readonly string[] = ["bb", "kn", "lu", "ee", "ca"];
+
+export type SnapshotsReport = {
+  readonly snapshots: readonly {
+    readonly id: string;
+    readonly time: string;
+    readonly sequence: number;
+    readonly epoch: number;
+    readonly term: number;
+    readonly complete: boolean;
+  }[];
+};
+
+export type RecoverReport = {
+  readonly state: string;
+  readonly sites: readonly string[];
+  readonly term: number;
+  readonly registers: readonly { readonly name: string; readonly recoveryPoints: number }[];
+};
+
+export type StatusReport = {
+  readonly good: boolean;
+  readonly needs: readonly string[];
+  readonly debts: readonly { readonly site: string; readonly shards: number }[];
+};
+
+export class TestState {
+  readonly folder: string;
+  readonly siteNames: readonly string[];
+  home: string;
+
+  private constructor(folder: string, siteNames: readonly string[]) {
+    this.folder = folder;
+    this.siteNames = siteNames;
+    this.home = this.path("home");
+  }
+
+  /** Founds a State with sites, and with a register `docs` of kind files at `data` unless told otherwise. */
+  static async found(
+    t: TestContext,
+    options: {
+      readonly folder?: string;
+      readonly sites?: readonly string[];
+      readonly threshold?: number;
+      readonly register?: readonly string[] | false;
+      /** Where each site is, when not in the folder. */
+      readonly directories?: Readonly<Record<string, string>>;
+      readonly home?: string;
+    } = {},
+  ): Promise<TestState> {
+    const { sites = SITES, threshold = 3 } = options;
+    const state = new TestState(options.folder ?? temporaryFolder(t), sites);
+    if (options.home !== undefined) state.home = options.home;
+    writeFileSync(state.path("pw"), `${PASSPHRASE}\n`);
+    mkdirSync(state.path("data"));
+    const now = new Date();
+    const home = await found({
+      home: state.home,
+      stateName: "Test State",
+      passphrase: PASSPHRASE,
+      recoveryKeyFile: state.path("recovery.age"),
+      now,
+      workFactor: WORK_FACTOR,
+    });
+    for (const name of sites) {
+      const country = name.slice(0, 2).toUpperCase();
+      const directory = options.directories?.[name] ?? state.path(name);
+      await addSite(home, { name, country, operator: name, hazardZone: name, directory }, now);
+    }
+    const { register = ["docs", "--kind", "files", "--path", state.path("data")] } = options;
+    if (register) {
+      await state.good(
+        "register",
+        "add",
+        ...register,
+        "--sites",
+        sites.join(","),
+        "--threshold",
+        `${threshold}`,
+      );
+    }
+    return state;
+  }
+
+  path(...names: readonly string[]): string {
+    return join(this.folder, ...names);
+  }
+
+  run<Report>(args: readonly string[], options: RunOptions = {}): Promise<Outcome<Report>> {
+    return run<Report>(this.home, args, options);
+  }
+
+  /** Runs a command that must end well. */
+  async good<Report>(...args: readonly string[]): Promise<Report> {
+    const outcome = await this.run<Report>(args);
+    if (outcome.code !== 0)
+      throw new Error(`${args.join(" ")}: ${outcome.stdout}${outcome.stderr}`);
+    return outcome.report;
+  }
+
+  protect(...args: readonly string[]): Promise<Outcome<ProtectReport>> {
+    return this.run(["protect", "docs", ...args]);
+  }
+
+  restore(to: string, ...args: readonly string[]): Promise<Outcome<RestoreReport>> {
+    return this.run(["restore", "docs", "--to", this.path(to), ...args]);
+  }
+
+  check(...args: readonly string[]): Promise<Outcome<CheckReport>> {
+    return this.run(["check", "docs", ...args]);
+  }
+
+  status(): Promise<StatusReport> {
+    return this.good("status");
+  }
+
+  snapshots(): Promise<SnapshotsReport> {
+    return this.good("snapshots", "docs");
+  }
+
+  /** Gets home back into `home`, from these sites. */
+  async recover(home: string, sites: readonly string[]): Promise<Outcome<RecoverReport>> {
+    this.home = this.path(home);
+    return this.run([
+      "recover",
+      "--key",
+      this.path("recovery.age"),
+      "--passphrase-file",
+      this.path("pw"),
+      ...sites.flatMap((name) => ["--site", this.path(name)]),
+    ]);
+  }
+
+  /** Takes a site away, as a cut cable does; gives it back with `bringBack`. */
+  takeAway(site: string): void {
+    cpSync(this.path(site), this.path(`${site}.away`), { recursive: true });
+    this.lose(site);
+  }
+
+  bringBack(site: string): void {
+    cpSync(this.path(`${site}.away`), this.path(site), { recursive: true });
+    rmSync(this.path(`${site}.away`), { recursive: true });
+  }
+
+  lose(...names: readonly string[]): void {
+    for (const name of names) rmSync(this.path(name), { recursive: true });
+  }
+
+  /** The files of a kind at a site. */
+  objects(site: string, kind: string): readonly string[] {
+    const top = this.path(site, kind);
+    if (!existsSync(top)) return [];
+    return readdirSync(top, { recursive: true, withFileTypes: true })
+      .filter((entry) => entry.isFile())
+      .map((entry) => join(entry.parentPath, entry.name))
+      .sort();
+  }
+
+  /** Resolves when the first site has a shard: a run that protects is at work then. */
+  async firstShard(): Promise<void> {
+    const [site = ""] = this.siteNames;
+    const stop = new AbortController();
+    const events = watch(this.path(site, "shard"), { signal: stop.signal });
+    const watching = (async () => {
+      for await (const _ of events) return;
+    })();
+    // It may have come before the watch did.
+    if (this.objects(site, "shard").length === 0) await watching;
+    stop.abort();
+    await watching.catch(() => undefined);
+  }
+
+  /** The files of a kind at all sites, as "site kind/name". */
+  everyObject(kind: string): readonly string[] {
+    return this.siteNames.flatMap((site) =>
+      this.objects(site, kind).map((file) => `${site} ${kind}/${file.split("/").at(-1)}`),
+    );
+  }
+
+  write(name: string, content: string | Uint8Array): void {
+    writeFileSync(this.path("data", name), content);
+  }
+
+  read(...names: readonly string[]): Buffer {
+    return readFileSync(this.path(...names));
+  }
+
+  /** Home, opened in this process. */
+  openHome(): Promise<Home> {
+    return Home.open(this.home);
+  }
+}
