@@ -1,5 +1,6 @@
 /** Protecting files again and again: what is stored, what is left alone, what is reported. */
 import assert from "node:assert/strict";
+import { execFileSync } from "node:child_process";
 import { once } from "node:events";
 import {
   appendFileSync,
@@ -319,23 +320,21 @@ describe("what a register is made of", () => {
   });
 
   test("with --one-file-system other disks are not entered, and without it they are", async (t) => {
-    const state = await TestState.found(t);
-    mkdirSync(state.path("data", "disk"));
-    const disk = mountSmall(t, 256 * 1024, state.path("data", "disk"));
+    const disk = mountSmall(t, 256 * 1024);
     if ("why" in disk) {
       t.skip(disk.why);
       return;
     }
-    state.write("disk/on-the-disk", "other disk");
-    state.write("here", "same disk");
-    await state.good(
-      ...["register", "add", "one", "--kind", "files", "--path", state.path("data")],
-      ...["--one-file-system", "--sites", SITES.join(","), "--threshold", "3"],
-    );
+    writeFileSync(`${disk.path}/on-the-disk`, "other disk");
+    writeFileSync(`${disk.around}/here`, "same disk");
+    const files = ["--kind", "files", "--path", disk.around];
+    const state = await TestState.found(t, { register: ["docs", ...files] });
+    const sites = ["--sites", SITES.join(","), "--threshold", "3"];
+    await state.good("register", "add", "one", ...files, "--one-file-system", ...sites);
     good(await state.protect());
     await state.good("protect", "one");
     good(await state.restore("out"));
-    assertSameTree(treeOf(state.path("out")), treeOf(state.path("data")));
+    assertSameTree(treeOf(state.path("out")), treeOf(disk.around));
     await state.good("restore", "one", "--to", state.path("one"));
     assert.deepEqual(Object.keys(treeOf(state.path("one"))), [".", "disk", "here"]);
   });

@@ -27,10 +27,16 @@ describe("a stream", () => {
     const report = good(
       await state.run<ProtectReport>(["protect", "docs", "--stdin"], { input: content }),
     );
-    assert.deepEqual([report.files, report.bytes, report.complete], [1, content.length, true]);
     const out = await state.run(["restore", "docs", "--stdout"], { json: false });
     assert.equal(out.code, 0, out.stderr);
     assert.ok(out.stdout.equals(content));
+    assert.deepEqual([report.files, report.bytes, report.complete], [1, content.length, true]);
+  });
+
+  test("what comes on standard input goes to a file of the register's name", async (t) => {
+    const state = await TestState.found(t, { register: STREAM });
+    const content = dump(20_000);
+    good(await state.run(["protect", "docs", "--stdin"], { input: content }));
     good(await state.restore("out"));
     assert.ok(state.read("out", "docs").equals(content));
   });
@@ -111,25 +117,12 @@ describe("a stream", () => {
     const state = await TestState.found(t, { register: STREAM });
     failed(await state.run(["protect", "docs"]), "usage", 2);
     failed(await state.run(["protect", "docs", "--stdin", "--", "true"]), "usage", 2);
-    failed(
-      await state.run([
-        "register",
-        "add",
-        "x",
-        ...STREAM.slice(1),
-        "--path",
-        "/",
-        "--sites",
-        "bb",
-        "--threshold",
-        "1",
-      ]),
-      "usage",
-      2,
-    );
+    const withPath = ["register", "add", "x", "--kind", "stream", "--path", "/"];
+    const where = ["--sites", state.siteNames.join(","), "--threshold", "3"];
+    failed(await state.run([...withPath, ...where]), "usage", 2);
     await state.good(
       ...["register", "add", "files", "--kind", "files", "--path", state.path("data")],
-      ...["--sites", state.siteNames.join(","), "--threshold", "3"],
+      ...where,
     );
     failed(await state.run(["protect", "files", "--stdin"]), "usage", 2);
     failed(await state.run(["protect", "files", "--", "true"]), "usage", 2);

@@ -1,9 +1,12 @@
 import { resolve } from "node:path";
 import { Command } from "commander";
 import { found } from "../registers/found.ts";
-import { adoptTrial } from "../registers/trial.ts";
+import { adoptTrial, trialPaths } from "../registers/trial.ts";
+import type { Home } from "../vault/home.ts";
 import { homePath } from "./context.ts";
+import { plural } from "./format.ts";
 import type { MakeCommand } from "./main.ts";
+import { shellLine } from "./page.ts";
 import { knownPassphrase, newPassphrase } from "./passphrase.ts";
 
 export const foundCommand: MakeCommand = (terminal) =>
@@ -25,6 +28,15 @@ export const foundCommand: MakeCommand = (terminal) =>
     )
     .option("--trial-passphrase-file <file>", "the trial's passphrase, when it differs")
     .action(async (options: FoundFlags) => {
+      const { fromTrial } = options;
+      if (fromTrial !== undefined && options.trialPassphraseFile === undefined) {
+        if (options.passphraseFile === undefined) terminal.say("First the trial's passphrase.");
+      }
+      // The trial's first: whoever mistypes it has not invented a new one in vain.
+      const trialPassphrase =
+        fromTrial === undefined
+          ? ""
+          : await knownPassphrase(options.trialPassphraseFile ?? options.passphraseFile);
       const passphrase = await newPassphrase(options.passphraseFile);
       const common = {
         home: homePath(),
@@ -34,20 +46,24 @@ export const foundCommand: MakeCommand = (terminal) =>
         ...(options.readerKey === undefined ? {} : { readerKeyFile: resolve(options.readerKey) }),
         now: new Date(),
       };
-      const trialPassphrase =
-        options.trialPassphraseFile === undefined
-          ? passphrase
-          : await knownPassphrase(options.trialPassphraseFile);
       const home =
-        options.fromTrial === undefined
+        fromTrial === undefined
           ? await found(common)
-          : await adoptTrial({ ...common, trial: resolve(options.fromTrial), trialPassphrase });
+          : await adoptTrial({ ...common, trial: resolve(fromTrial), trialPassphrase });
+      const { sites, registers } = home.config;
       terminal.result(
         {
           state: home.state,
           name: options.state,
           home: home.path,
           recoveryKey: common.recoveryKeyFile,
+          ...(fromTrial === undefined
+            ? {}
+            : {
+                fromTrial: resolve(fromTrial),
+                sites: sites.map(({ name, directory }) => ({ name, directory })),
+                registers: registers.map(({ name }) => name),
+              }),
         },
         [
           `${options.state} is founded.`,
@@ -60,7 +76,11 @@ export const foundCommand: MakeCommand = (terminal) =>
           "from home, and delete it here. Who has it and its passphrase can read everything; without",
           "it a lost home cannot come back.",
           "",
-          "Next: exclave site add NAME --country CC --directory DIR     (once for each host country)",
+          ...(fromTrial === undefined
+            ? [
+                "Next: exclave site add NAME --country CC --directory DIR     (once for each host country)",
+              ]
+            : afterTrial(resolve(fromTrial), home)),
         ],
       );
     });
@@ -73,3 +93,22 @@ type FoundFlags = {
   readonly fromTrial?: string;
   readonly trialPassphraseFile?: string;
 };
+
+/** What a State that began as a trial has, and what it should know about its key. */
+function afterTrial(trial: string, home: Home): readonly string[] {
+  const { sites, registers } = home.config;
+  const [register] = registers;
+  return [
+    `It keeps what the trial stored: ${registers.map(({ name }) => name).join(", ")}, at ${plural(sites.length, "site")}`,
+    `in ${trialPaths(trial).sites}. Leave that directory where it is.`,
+    "",
+    "This recovery key was born in a trial: it lay on this machine, under the trial's passphrase,",
+    "and whoever copied it then has it still. The trial's sites are directories of one machine, and",
+    "their countries are made up. For production, found a State afresh; for a pilot this will do.",
+    "",
+    "Delete the trial's own home and key now; the home can write no more, and both hold secrets:",
+    `  ${shellLine("rm", "-r", trialPaths(trial).home, trialPaths(trial).recoveryKey)}`,
+    "",
+    ...(register ? [`Next: exclave snapshots ${register.name}`] : []),
+  ];
+}

@@ -182,7 +182,7 @@ export class EpochReader {
     }
     this.#chunks = chunks;
     const message: IndexMessage = { type: "index", refs: rows, chunks: chunks.generations };
-    this.pool.post(message);
+    this.pool.announce(message);
   }
 
   /** The ordinal of the pack that holds a chunk; undefined when the index lacks it. */

@@ -2,6 +2,7 @@
 import { mkdirSync, realpathSync, statSync } from "node:fs";
 import { join } from "node:path";
 import { ExclaveError } from "../errors.ts";
+import { favourSmallHeaps } from "../platform/memory.ts";
 import { fromText } from "../platform/names.ts";
 import type { Catalog, SnapshotRow } from "../vault/catalog.ts";
 import { openStatement, type SnapshotRoot } from "../vault/documents.ts";
@@ -59,6 +60,7 @@ export type RestoreReport = {
 
 export async function restore(options: RestoreOptions): Promise<RestoreReport> {
   const startedMs = performance.now();
+  favourSmallHeaps();
   const { home, catalog } = options;
   const register = home.register(options.register);
   const snapshot = chooseSnapshot(catalog, register, options.choice);

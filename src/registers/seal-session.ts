@@ -3,6 +3,7 @@
  * the sites. A pack counts when the write quorum has made it durable; nothing is committed before all do.
  */
 import { availableParallelism } from "node:os";
+import { favourSmallHeaps } from "../platform/memory.ts";
 import { WorkerPool } from "../platform/worker-pool.ts";
 import type { Catalog } from "../vault/catalog.ts";
 import type { RegisterConfig } from "../vault/home.ts";
@@ -156,6 +157,7 @@ export class SealSession {
         }
       });
       const { stored } = this;
+      if (stored.packs === 0 && message.kind === "data") favourSmallHeaps();
       stored.packs++;
       stored.rawBytes += message.rawBytes;
       stored.incompressibleBytes += message.incompressibleBytes;

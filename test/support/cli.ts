@@ -55,17 +55,18 @@ export async function run<Report>(
   return ended<Report>(child, options.input);
 }
 
-/** Waits for the end of a started command. */
+/** Waits for the end of a started command; its input ends at once unless the caller wants to write it. */
 export async function ended<Report>(
   child: ChildProcess,
   input: Uint8Array = new Uint8Array(),
+  endInput = true,
 ): Promise<Outcome<Report>> {
   const [out, err]: [Buffer[], Buffer[]] = [[], []];
   child.stdout?.on("data", (data: Buffer) => out.push(data));
   child.stderr?.on("data", (data: Buffer) => err.push(data));
   // It may end before it has read everything.
   child.stdin?.on("error", () => undefined);
-  child.stdin?.end(input);
+  if (endInput) child.stdin?.end(input);
   const [code, signal] = (await once(child, "close")) as [number | null, NodeJS.Signals | null];
   const stdout = Buffer.concat(out);
   const stderr = Buffer.concat(err).toString();

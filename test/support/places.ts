@@ -1,6 +1,6 @@
 /** Places for tests: temporary folders and small disks, gone when the test is over. */
 import { spawnSync } from "node:child_process";
-import { mkdtempSync, realpathSync, rmdirSync, rmSync } from "node:fs";
+import { mkdirSync, mkdtempSync, realpathSync, rmSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import type { TestContext } from "node:test";
@@ -13,31 +13,36 @@ export function temporaryFolder(t: TestContext): string {
 }
 
 /** A disk of its own, or why there cannot be one here. */
-export type SmallDisk =
-  | { readonly path: string; readonly readOnly: () => void }
+type SmallDisk =
+  | {
+      /** Where it is mounted, and the folder that this is in. */
+      readonly path: string;
+      readonly around: string;
+      readonly readOnly: () => void;
+    }
   | { readonly why: string };
 
-/** Mounts a disk of so many bytes, at an existing folder when one is given: a tmpfs, which needs root. */
-export function mountSmall(t: TestContext, bytes: number, at?: string): SmallDisk {
+/** Mounts a disk of so many bytes: a tmpfs, which needs root. It is gone after the test. */
+export function mountSmall(t: TestContext, bytes: number): SmallDisk {
   if (process.platform !== "linux" || process.getuid?.() !== 0) {
     return { why: "a small disk can be mounted by root on Linux only" };
   }
-  const path = at ?? realpathSync(mkdtempSync(join(tmpdir(), "exclave-disk-")));
-  const mounted = mount("-t", "tmpfs", "-o", `size=${bytes},mode=0700`, "exclave-test", path);
-  if (mounted !== undefined) {
-    if (at === undefined) rmdirSync(path);
-    return { why: `no disk can be mounted here: ${mounted}` };
-  }
+  const around = realpathSync(mkdtempSync(join(tmpdir(), "exclave-disk-")));
+  const path = join(around, "disk");
+  mkdirSync(path);
   t.after(() => {
     // Lazily, so that a process that is still looking at it cannot keep it.
     spawnSync("umount", ["-l", path]);
-    if (at === undefined) rmdirSync(path);
+    rmSync(around, { recursive: true, force: true });
   });
+  const refused = mount("-t", "tmpfs", "-o", `size=${bytes},mode=0755`, "exclave-test", path);
+  if (refused !== undefined) return { why: `no disk can be mounted here: ${refused}` };
   return {
     path,
+    around,
     readOnly: () => {
-      const refused = mount("-o", "remount,ro", path);
-      if (refused !== undefined) throw new Error(refused);
+      const why = mount("-o", "remount,ro", path);
+      if (why !== undefined) throw new Error(why);
     },
   };
 }

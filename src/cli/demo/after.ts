@@ -113,9 +113,9 @@ export async function recoverHome(
     report.registers
       .toSorted((a, b) => order(a.name) - order(b.name))
       .map(
-      ({ name, recoveryPoints, newest }) =>
-        `${name}: ${plural(recoveryPoints, "recovery point")}, the newest of ${formatTime(newest)}`,
-    ),
+        ({ name, recoveryPoints, newest }) =>
+          `${name}: ${plural(recoveryPoints, "recovery point")}, the newest of ${formatTime(newest)}`,
+      ),
   );
   page.gap();
   for (const name of registerNames) page.command(`exclave check ${name} --full`);
@@ -136,7 +136,7 @@ export async function recoverHome(
 }
 
 function order(name: string): number {
-  return registerNames.findIndex((register) => register === name);
+  return (registerNames as readonly string[]).indexOf(name);
 }
 
 async function checkAll(stage: Stage, home: Home): Promise<readonly CheckReport[]> {

@@ -1,5 +1,5 @@
 /** Holds a restored tree against its original: content, kind, permissions, times, links, attributes. */
-import { closeSync, constants, lstatSync, openSync, readSync } from "node:fs";
+import { closeSync, constants, lstatSync, openSync, readSync, type Stats } from "node:fs";
 import { setImmediate } from "node:timers/promises";
 import { displayName, fromText, toFsPath } from "../../platform/names.ts";
 import type { Native } from "../../platform/native.ts";
@@ -45,6 +45,7 @@ const ENTRIES_A_TURN = 64;
 const BYTES_A_TURN = 32 * 1024 * 1024;
 /** Kernels stamp changes with a clock that may lag the one we read by a tick. */
 const CLOCK_LAG_MS = 20;
+const GONE: ReadonlySet<string | undefined> = new Set(["ENOENT", "ENOTDIR", "ELOOP"]);
 
 export async function compareTrees(options: CompareOptions): Promise<TreeComparison> {
   const run = new Comparison(options);
@@ -123,26 +124,37 @@ class Comparison {
 
   #extra({ path }: WalkItem): void {
     // Deleted since it was protected, or never there? The nearest directory above tells.
-    for (let parent = parentOf(path); ; parent = parentOf(parent)) {
-      const stat = lstatSync(toFsPath(within(this.#original, parent)), { throwIfNoEntry: false });
-      if (stat && stat.ctimeMs >= this.#since()) return this.#changedSince(path);
-      if (stat || parent === "") return this.#differs(path, "is not in the original");
+    let parent = parentOf(path);
+    let stat = this.#statOriginal(parent);
+    while (!stat && parent !== "") {
+      parent = parentOf(parent);
+      stat = this.#statOriginal(parent);
     }
+    if (stat && stat.ctimeMs >= this.#since()) this.#changedSince(path);
+    else this.#differs(path, "is not in the original");
+  }
+
+  #statOriginal(path: string): Stats | undefined {
+    return lstatSync(toFsPath(within(this.#original, path)), { throwIfNoEntry: false });
   }
 
   #pair({ path, stat: mine }: WalkItem, its: FileStat): void {
     this.result.entries++;
+    if (mine.kind === "file") this.result.files++;
     if (this.#options.leftOut.has(path)) return;
-    const before = this.result.differenceCount;
-    const content = this.#contentProblem(path, mine, its);
-    const problem = content ?? this.#metadataProblem(path, mine, its);
-    if (problem !== undefined) {
+    try {
+      const content = this.#contentProblem(path, mine, its);
+      const problem = content ?? this.#metadataProblem(path, mine, its);
+      if (problem === undefined) return;
       if (this.#changed(mine)) this.#changedSince(path);
       else if (content === undefined && this.#options.excused.has(path)) {
         this.result.metadataExcused++;
       } else this.#differs(path, problem);
+    } catch (error) {
+      // Nobody touches the restored copy: what goes away while it is compared is an original.
+      if (!GONE.has((error as NodeJS.ErrnoException).code)) throw error;
+      this.#changedSince(path);
     }
-    if (mine.kind === "file" && this.result.differenceCount === before) this.result.files++;
   }
 
   #contentProblem(path: string, mine: FileStat, its: FileStat): string | undefined {

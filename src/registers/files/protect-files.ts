@@ -22,7 +22,7 @@ const STRETCH_BYTES = 64 * 1024 * 1024;
 const BATCH_FILES_MAX = 256;
 const BATCH_BYTES_MAX = 4 * 1024 * 1024;
 /** Entries that wait for the results before them. */
-const QUEUE_MAX = 4096;
+const QUEUE_MAX = 2048;
 /** Stretches of one large file that wait for the results before them. */
 const STRETCHES_QUEUED_MAX = 16;
 /** An unchanged file larger than this waits until the queue is empty, rather than queue its content. */
