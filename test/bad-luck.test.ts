@@ -41,7 +41,7 @@ describe("two runs at once", () => {
     const child = start(state.home, ["protect", "docs", "--stdin"]);
     const first = ended<ProtectReport>(child, undefined, false);
     child.stdin?.write(randomBytes("input", 40 * 1024 * 1024));
-    await state.firstShard();
+    await state.shards(1);
     const second = await state.run(["protect", "docs", "--stdin"], {
       input: Buffer.from("second"),
     });
@@ -59,7 +59,7 @@ describe("two runs at once", () => {
     const child = start(state.home, ["protect", "docs", "--stdin"]);
     const first = ended(child, undefined, false);
     child.stdin?.write(randomBytes("input", 40 * 1024 * 1024));
-    await state.firstShard();
+    await state.shards(1);
     child.kill("SIGKILL");
     assert.equal((await first).signal, "SIGKILL");
     good(await state.run(["protect", "docs", "--stdin"], { input: Buffer.from("second") }));
@@ -122,7 +122,7 @@ describe("sites that are gone", () => {
     const running = ended<ProtectReport>(child, undefined, false);
     const input = randomBytes("input", 90 * 1024 * 1024);
     child.stdin?.write(input.subarray(0, 40 * 1024 * 1024));
-    await state.firstShard();
+    await state.shards(1);
     state.lose("lu");
     child.stdin?.end(input.subarray(40 * 1024 * 1024));
     assert.deepEqual(Object.keys(good(await running).failedSites), ["lu"]);

@@ -216,7 +216,7 @@ describe("what cannot be read", () => {
     state.write("z-cut", randomBytes("cut", 40 * 1024 * 1024));
     const child = start(state.home, ["protect", "docs"]);
     // The first pack at a site shows that files are being read.
-    await state.firstShard();
+    await state.shards(1);
     rmSync(state.path("data", "f99"));
     truncateSync(state.path("data", "z-cut"), 10 * 1024 * 1024);
     const outcome = await ended<ProtectReport>(child);
@@ -238,7 +238,7 @@ describe("what cannot be read", () => {
     state.write("replaced", randomBytes("replaced", 500_000));
     state.write("other", randomBytes("other", 400_000));
     const child = start(state.home, ["protect", "docs"]);
-    await state.firstShard();
+    await state.shards(1);
     renameSync(state.path("data", "other"), state.path("data", "replaced"));
     const outcome = await ended<ProtectReport>(child);
     good(await state.restore("out"));

@@ -120,9 +120,20 @@ describe("exclave found --from-trial", () => {
   const found = (exclaveHome: string, key: string, trialFile: string) =>
     exclaveIn(
       exclaveHome,
-      ...["found", "--json", "--state", "Saint Brendan", "--recovery-key", key],
-      ...["--passphrase-file", passphrase, "--trial-passphrase-file", trialFile],
-      ...["--reader-key", `${key}.reader`, "--from-trial", trial],
+      "found",
+      "--json",
+      "--state",
+      "Saint Brendan",
+      "--recovery-key",
+      key,
+      "--passphrase-file",
+      passphrase,
+      "--trial-passphrase-file",
+      trialFile,
+      "--reader-key",
+      `${key}.reader`,
+      "--from-trial",
+      trial,
     );
 
   test("refuses a wrong passphrase, and changes nothing", () => {
@@ -181,7 +192,12 @@ describe("exclave found --from-trial", () => {
     const recovered = json<{ registers: { name: string; recoveryPoints: number }[] }>(
       exclaveIn(
         bare,
-        ...["recover", "--json", "--key", recoveryKey, "--passphrase-file", passphrase],
+        "recover",
+        "--json",
+        "--key",
+        recoveryKey,
+        "--passphrase-file",
+        passphrase,
         ...sites,
       ),
     );

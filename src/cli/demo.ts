@@ -30,17 +30,18 @@ export const demoCommand: MakeCommand = (terminal, setExit) =>
         .hideHelp(),
     )
     .action(async (flags: DemoFlags) => {
-      const root = makeRoot(flags.dir, flags.scale);
       const keep = flags.dir !== undefined;
-      const cleanUp = (): void => {
-        if (!keep) removeTree(root);
-      };
-      const page = newPage(terminal);
-      const stage: Stage = { terminal, page, paths: pathsIn(root), timings: [] };
       const asks =
         !flags.yes && !terminal.json && stdin.isTTY && stdout.isTTY === true && stderr.isTTY;
+      let root: string | undefined;
+      const cleanUp = (): void => {
+        if (root !== undefined && !keep) removeTree(root);
+      };
       try {
         await stoppable(terminal, cleanUp, async () => {
+          root = makeRoot(flags.dir, flags.scale);
+          const page = newPage(terminal);
+          const stage: Stage = { terminal, page, paths: pathsIn(root), timings: [] };
           page.heading("Exclave: how a State's registers survive the loss of the State's home");
           const report = await tellStory(stage, {
             seed: SEED,
@@ -49,9 +50,9 @@ export const demoCommand: MakeCommand = (terminal, setExit) =>
           });
           if (!report.good) setExit(EXIT.failed);
           terminal.result(report, keep ? [`  Everything is kept in ${root}.`] : []);
+          if (!keep) showStep(stage, "clearing up");
         });
       } finally {
-        if (!keep) showStep(stage, "clearing up");
         cleanUp();
       }
     });

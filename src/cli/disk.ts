@@ -4,7 +4,7 @@ import { dirname, join } from "node:path";
 import { ExclaveError } from "../errors.ts";
 import { formatBytes } from "./format.ts";
 
-export type TreeSize = { readonly files: number; readonly bytes: number };
+type TreeSize = { readonly files: number; readonly bytes: number };
 
 /** Every regular file below a directory whose entries have ordinary names: a site, a home. */
 export function* filesBelow(directory: string): Generator<string> {
@@ -26,7 +26,7 @@ export function sizeOfTree(directory: string): TreeSize {
 }
 
 /** Bytes that this user may still write where `path` is, or would be. */
-export function freeBytes(path: string): number {
+function freeBytes(path: string): number {
   for (let at = path; ; at = dirname(at)) {
     try {
       const { bavail, bsize } = statfsSync(at);
@@ -43,6 +43,7 @@ export function requireRoom(path: string, needed: number, what: string, otherwis
   if (free >= needed) return;
   throw new ExclaveError(
     "disk-full",
-    `the disk at ${path} is too small: ${what} needs about ${formatBytes(needed)}, and ${formatBytes(free)} are free. Nothing was written; ${otherwise}`,
+    `the disk at ${path} is too small: ${what} needs about ${formatBytes(needed)}, and ` +
+      `${formatBytes(free)} are free. Nothing was written; ${otherwise}`,
   );
 }

@@ -72,13 +72,16 @@ export const foundCommand: MakeCommand = (terminal) =>
           `  home           ${home.path}`,
           `  recovery key   ${common.recoveryKeyFile}`,
           "",
-          "Take the recovery key offline now: copy it to two media, keep them in two safe places away",
-          "from home, and delete it here. Who has it and its passphrase can read everything; without",
+          "Take the recovery key offline now: copy it to two media, keep them in two safe " +
+            "places away",
+          "from home, and delete it here. Who has it and its passphrase can read everything; " +
+            "without",
           "it a lost home cannot come back.",
           "",
           ...(fromTrial === undefined
             ? [
-                "Next: exclave site add NAME --country CC --directory DIR     (once for each host country)",
+                "Next: exclave site add NAME --country CC --directory DIR     (once for each " +
+                  "host country)",
               ]
             : afterTrial(resolve(fromTrial), home)),
         ],
@@ -99,11 +102,13 @@ function afterTrial(trial: string, home: Home): readonly string[] {
   const { sites, registers } = home.config;
   const [register] = registers;
   return [
-    `It keeps what the trial stored: ${registers.map(({ name }) => name).join(", ")}, at ${plural(sites.length, "site")}`,
+    `It keeps what the trial stored: ${registers.map(({ name }) => name).join(", ")}, at ` +
+      `${plural(sites.length, "site")}`,
     `in ${trialPaths(trial).sites}. Leave that directory where it is.`,
     "",
     "This recovery key was born in a trial: it lay on this machine, under the trial's passphrase,",
-    "and whoever copied it then has it still. The trial's sites are directories of one machine, and",
+    "and whoever copied it then has it still. The trial's sites are directories of one " +
+      "machine, and",
     "their countries are made up. For production, found a State afresh; for a pilot this will do.",
     "",
     "Delete the trial's own home and key now; the home can write no more, and both hold secrets:",

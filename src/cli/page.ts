@@ -48,7 +48,7 @@ export function newPage(terminal: Terminal): Page {
 }
 
 /** Breaks a text at spaces into lines of at most `width`; a longer word has a line of its own. */
-export function wrap(text: string, width: number): readonly string[] {
+function wrap(text: string, width: number): readonly string[] {
   return wrapUnits(text.split(" "), width);
 }
 
@@ -86,7 +86,7 @@ export function alignTable(
 }
 
 /** A word as a shell takes it for one. */
-export function shellWord(word: string): string {
+function shellWord(word: string): string {
   return /^[\w@%+=:,./~-]+$/.test(word) ? word : `'${word.replaceAll("'", `'\\''`)}'`;
 }
 

@@ -78,6 +78,11 @@ async function registerStatus(
   if (answering < k)
     needs.push(`${name} cannot be restored now: ${answering} of the ${k} sites it needs answer`);
   if (newest && !lastCheck) needs.push(`${name} was never checked: exclave check ${name}`);
+  if (newest && catalog.openedWrap(id, newest.epoch) === undefined) {
+    needs.push(
+      `nobody has seen the recovery key open ${name} yet: exclave check ${name} --recovery-key FILE`,
+    );
+  }
   if (lastCheck && !lastCheck.good) {
     needs.push(
       `the check of ${name} ${formatAge(lastCheck.time, now)} found damage: exclave check ${name} --full`,

@@ -53,8 +53,6 @@ export const tryCommand: MakeCommand = (terminal, setExit) =>
         "give --into DIR on another disk, or try a part of it",
       );
       const { passphrase, generated } = await choosePassphrase(flags.passphraseFile);
-      // Nobody else is to read the restored copy.
-      mkdirSync(trial, { mode: 0o700 });
       const options: TrialOptions = {
         directory,
         trial,
@@ -73,6 +71,8 @@ export const tryCommand: MakeCommand = (terminal, setExit) =>
       };
       try {
         await stoppable(terminal, cleanUp, async () => {
+          // Nobody else is to read the restored copy.
+          mkdirSync(trial, { mode: 0o700 });
           const result = await runTrial(options);
           terminal.endProgress();
           finished = true;
@@ -142,7 +142,8 @@ function trialPlace(directory: string, into: string | undefined): string {
   if (existsSync(trial)) {
     throw new ExclaveError(
       "usage",
-      `${trial} exists already, perhaps from an earlier trial. Nothing was changed; delete it (rm -r) or give --into another directory`,
+      `${trial} exists already, perhaps from an earlier trial. Nothing was changed; delete it ` +
+        `(rm -r) or give --into another directory`,
     );
   }
   return trial;
@@ -220,7 +221,10 @@ function liveLines(
       bytes > 0 && bytes < input.bytes
         ? `, ${formatSeconds((input.bytes - bytes) / rate)} left`
         : "";
-    return `${doing}: ${plural(files, "file")}, ${formatBytes(bytes)} of ${formatBytes(input.bytes)}, ${formatBytes(rate)}/s${left}`;
+    return (
+      `${doing}: ${plural(files, "file")}, ${formatBytes(bytes)} of ` +
+      `${formatBytes(input.bytes)}, ${formatBytes(rate)}/s${left}`
+    );
   };
   return {
     onStep(step) {

@@ -89,6 +89,9 @@ export async function recover(options: RecoverOptions): Promise<RecoverReport> {
       onProblem: ({ document, why }) => options.onNotice(`${document} was left out: ${why}`),
     });
     registers = registersOf(catalog);
+    // The recovery key has just opened these.
+    for (const { register, epoch } of keys)
+      catalog.addOpenedWrap(register, epoch, options.now.toISOString());
   } finally {
     catalog.close();
   }

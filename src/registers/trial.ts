@@ -75,7 +75,8 @@ export async function adoptTrial(options: AdoptOptions): Promise<Home> {
   if (key.state !== trial.state) {
     throw new ExclaveError(
       "foreign-state",
-      `the recovery key at ${paths.recoveryKey} is another State's than the trial's home. Nothing was changed`,
+      `the recovery key at ${paths.recoveryKey} is another State's than the trial's home. ` +
+        `Nothing was changed`,
     );
   }
   const unlocks = trial.config.registers.map(({ id, name }) =>
@@ -127,7 +128,8 @@ async function refuseAdopted(trial: string): Promise<void> {
   if (home === undefined) return;
   throw new ExclaveError(
     "usage",
-    `the home at ${home.trim()} keeps this trial already. Nothing was changed; go on with that one (EXCLAVE_HOME), or get it back with \`exclave recover\``,
+    `the home at ${home.trim()} keeps this trial already. Nothing was changed; go on with ` +
+      `that one (EXCLAVE_HOME), or get it back with \`exclave recover\``,
   );
 }
 
@@ -138,7 +140,8 @@ async function openTrial(trial: string, home: string): Promise<Home> {
     if (!isExclaveError(cause, "no-home")) throw cause;
     throw new ExclaveError(
       "usage",
-      `${trial} holds no trial. Give the directory that \`exclave try\` made, usually exclave-trial`,
+      `${trial} holds no trial. Give the directory that \`exclave try\` made, usually ` +
+        `exclave-trial`,
       { cause },
     );
   }
@@ -175,7 +178,8 @@ function requireAgent(trial: Home, charters: CharterChain): void {
   if (charters.agents.get(trial.agent.id)?.term === charters.current.term) return;
   throw new ExclaveError(
     "untrusted",
-    "this trial's home has been superseded: another home was recovered from its sites and writes now. Nothing was changed; go on with that one",
+    "this trial's home has been superseded: another home was recovered from its sites and " +
+      "writes now. Nothing was changed; go on with that one",
   );
 }
 
@@ -278,7 +282,8 @@ async function putEverywhere(
       if (!isExclaveError(cause)) throw cause;
       throw new ExclaveError(
         "write-quorum",
-        `site ${siteName} did not take a document: ${cause.message}. What the trial stored is untouched; mend it and run this again with another --recovery-key file`,
+        `site ${siteName} did not take a document: ${cause.message}. What the trial stored is ` +
+          `untouched; mend it and run this again with another --recovery-key file`,
         { cause },
       );
     }

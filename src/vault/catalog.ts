@@ -68,6 +68,9 @@ CREATE TABLE IF NOT EXISTS debts (
   dispersal TEXT NOT NULL, shard INTEGER NOT NULL, site TEXT NOT NULL,
   PRIMARY KEY (dispersal, shard)
 ) STRICT, WITHOUT ROWID;
+CREATE TABLE IF NOT EXISTS opened_wraps (
+  register TEXT NOT NULL, epoch INTEGER NOT NULL, time TEXT NOT NULL, PRIMARY KEY (register, epoch)
+) STRICT, WITHOUT ROWID;
 CREATE TABLE IF NOT EXISTS checks (
   register TEXT NOT NULL, time TEXT NOT NULL, result TEXT NOT NULL
 ) STRICT;
@@ -308,6 +311,21 @@ export class Catalog {
       .prepare("SELECT time, result FROM checks WHERE register = ? ORDER BY time DESC LIMIT 1")
       .get(register);
     return row && { time: text(row.time), result: text(row.result) };
+  }
+
+  /** The recovery key was seen to open the wrap of this epoch's key. */
+  addOpenedWrap(register: RegisterId, epoch: number, time: string): void {
+    this.#db
+      .prepare("INSERT OR REPLACE INTO opened_wraps VALUES (?, ?, ?)")
+      .run(register, epoch, time);
+  }
+
+  /** When that was; undefined when nobody has tried. */
+  openedWrap(register: RegisterId, epoch: number): string | undefined {
+    const row = this.#db
+      .prepare("SELECT time FROM opened_wraps WHERE register = ? AND epoch = ?")
+      .get(register, epoch);
+    return row && text(row.time);
   }
 
   /** A scratch set of names, on disk when large: which shards the sites say they hold. */

@@ -49,10 +49,11 @@ const COMPRESSED_BYTES_MAX = FRAME_BYTES_MAX + FRAME_BYTES_MAX / 16;
  */
 const ZSTD_PARAMS = {
   [constants.ZSTD_c_compressionLevel]: 1,
-  [constants.ZSTD_c_hashLog]: 17,
+  [constants.ZSTD_c_hashLog]: 16,
 };
 /** A frame is stored as it is unless compression saves at least this part of it. */
 const SAVING_MIN = 1 / 64;
+const SAMPLE_BYTES = 64 * 1024;
 
 export type PackWriterOptions = {
   readonly keys: EpochKeys;
@@ -83,6 +84,7 @@ type OpenPack = {
 export class PackWriter {
   readonly #options: PackWriterOptions;
   #open: OpenPack | undefined;
+  #lastWasStored = false;
   #frameUsed = 0;
   #frameChunks: ChunkPlace[] = [];
 
@@ -170,14 +172,16 @@ export class PackWriter {
     this.#frameChunks = [];
   }
 
+  /** What follows a frame that would not compress is tried on a sample first: scans come in series. */
   #compress(raw: Uint8Array): { readonly codec: Codec; readonly plain: Uint8Array } {
-    const packed = zstdCompressSync(raw, {
-      chunkSize: COMPRESSED_BYTES_MAX,
-      params: ZSTD_PARAMS,
-    });
-    if (packed.length <= raw.length * (1 - SAVING_MIN)) return { codec: "zstd", plain: packed };
-    release(packed);
-    return { codec: "stored", plain: raw };
+    if (this.#lastWasStored && raw.length > SAMPLE_BYTES) {
+      const sample = compressed(raw.subarray(0, SAMPLE_BYTES));
+      if (!sample) return { codec: "stored", plain: raw };
+      release(sample);
+    }
+    const packed = compressed(raw);
+    this.#lastWasStored = packed === undefined;
+    return packed ? { codec: "zstd", plain: packed } : { codec: "stored", plain: raw };
   }
 
   #seal(open: OpenPack): SealedPack {
@@ -211,4 +215,12 @@ export class PackWriter {
       incompressibleBytes: open.incompressibleBytes,
     };
   }
+}
+
+/** One zstd frame, or undefined when it would save too little. The caller releases it. */
+function compressed(raw: Uint8Array): Uint8Array | undefined {
+  const packed = zstdCompressSync(raw, { chunkSize: COMPRESSED_BYTES_MAX, params: ZSTD_PARAMS });
+  if (packed.length <= raw.length * (1 - SAVING_MIN)) return packed;
+  release(packed);
+  return undefined;
 }

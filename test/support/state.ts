@@ -181,18 +181,20 @@ export class TestState {
       .sort();
   }
 
-  /** Resolves when the first site has a shard: a run that protects is at work then. */
-  async firstShard(): Promise<void> {
+  /** Resolves when the first site has so many shards: a run that protects is at work then. */
+  async shards(count: number): Promise<void> {
     const [site = ""] = this.siteNames;
-    const stop = new AbortController();
-    const events = watch(this.path(site, "shard"), { signal: stop.signal });
-    const watching = (async () => {
-      for await (const _ of events) return;
-    })();
-    // It may have come before the watch did.
-    if (this.objects(site, "shard").length === 0) await watching;
-    stop.abort();
-    await watching.catch(() => undefined);
+    while (this.objects(site, "shard").length < count) {
+      // Objects come in folders that may not be there yet, so their parent is watched, and each of them.
+      const stop = new AbortController();
+      const folders = [this.path(site, "shard"), this.path(site, "tmp")];
+      const changes = folders.map(async (folder) => {
+        for await (const _ of watch(folder, { signal: stop.signal })) return;
+      });
+      if (this.objects(site, "shard").length < count) await Promise.race(changes);
+      stop.abort();
+      await Promise.allSettled(changes);
+    }
   }
 
   /** The files of a kind at all sites, as "site kind/name". */

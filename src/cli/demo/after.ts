@@ -63,7 +63,8 @@ export async function strike(stage: Stage, { lost, damaged, left }: Losses): Pro
   );
   page.gap();
   page.text(
-    "(The originals were moved aside, where nothing looks until the comparison. The recovery key lies in the embassy's safe.)",
+    "(The originals were moved aside, where nothing looks until the comparison. The recovery " +
+      "key lies in the embassy's safe.)",
   );
   return {
     lost: lost.map(({ country }) => country),
@@ -106,7 +107,9 @@ export async function recoverHome(
   );
   const { home } = report;
   page.text(
-    `${home.config.stateName} has a home again after ${formatSeconds(seconds)}, from ${report.sites.join(", ")}. It has a fresh agent key and is the sole writer, in term ${report.term}.`,
+    `${home.config.stateName} has a home again after ${formatSeconds(seconds)}, from ` +
+      `${report.sites.join(", ")}. It has a fresh agent key and is the sole writer, in term ` +
+      `${report.term}.`,
   );
   for (const notice of notices) page.text(`note: ${notice}`);
   page.lines(
@@ -114,7 +117,8 @@ export async function recoverHome(
       .toSorted((a, b) => order(a.name) - order(b.name))
       .map(
         ({ name, recoveryPoints, newest }) =>
-          `${name}: ${plural(recoveryPoints, "recovery point")}, the newest of ${formatTime(newest)}`,
+          `${name}: ${plural(recoveryPoints, "recovery point")}, the newest of ` +
+          `${formatTime(newest)}`,
       ),
   );
   page.gap();
@@ -129,7 +133,9 @@ export async function recoverHome(
     .flatMap(({ findings }) => findings)
     .find(({ site, object }) => site === losses.damaged.site && object.startsWith("shard/"));
   page.text(
-    `Every byte was read and held against its name: ${plural(damageNamed, "shard")} of ${losses.damaged.country} ${damageNamed === 1 ? "is" : "are"} damaged and named, none of ${names(losses.left.slice(1))}.`,
+    `Every byte was read and held against its name: ${plural(damageNamed, "shard")} of ` +
+      `${losses.damaged.country} ${damageNamed === 1 ? "is" : "are"} damaged and named, none of ` +
+      `${names(losses.left.slice(1))}.`,
   );
   if (example) page.text(`${example.site}: ${example.object.slice(0, 28)}…: ${example.why}`);
   return { home, report, checks, damageNamed, seconds };
@@ -209,7 +215,10 @@ export async function restoreAndCompare(
     .filter(({ site }) => site === damaged.site).length;
   const complete = reports.every(({ problemCount }) => problemCount === 0);
   page.text(
-    `Restored in ${formatSeconds(seconds)} (${formatBytes(bytes / Math.max(seconds, 0.001))}/s). ${plural(shardsMadeGood, "shard")} of ${damaged.country} ${shardsMadeGood === 1 ? "was" : "were"} refused on the way and made good from the others.`,
+    `Restored in ${formatSeconds(seconds)} ` +
+      `(${formatBytes(bytes / Math.max(seconds, 0.001))}/s). ${plural(shardsMadeGood, "shard")} ` +
+      `of ${damaged.country} ${shardsMadeGood === 1 ? "was" : "were"} refused on the way and ` +
+      `made good from the others.`,
   );
   const good = differing === 0 && complete;
   page.text(
@@ -322,7 +331,8 @@ export async function showCertificate(
   );
   page.gap();
   page.text(
-    `Fetched alone, from ${threshold} good sites, in ${formatSeconds(seconds)}; the rest of the register was not needed.`,
+    `Fetched alone, from ${threshold} good sites, in ${formatSeconds(seconds)}; the rest of ` +
+      `the register was not needed.`,
   );
   return {
     record,

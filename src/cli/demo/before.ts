@@ -11,6 +11,7 @@ import { randomId } from "../../vault/identifiers.ts";
 import { filesBelow, sizeOfTree } from "../disk.ts";
 import { formatBytes, formatCount, formatSeconds, plural } from "../format.ts";
 import { alignTable } from "../page.ts";
+import { findBirthRecord } from "./birth-record.ts";
 import { changeOneDay, type DayOfChanges } from "./changes.ts";
 import { filesWith, type HostView, lookInside } from "./host-view.ts";
 import { hosts, survive, threshold } from "./hosts.ts";
@@ -26,7 +27,7 @@ import {
   timed,
 } from "./stage.ts";
 
-export type RegisterFacts = {
+type RegisterFacts = {
   readonly name: RegisterName;
   readonly records: number;
   readonly files: number;
@@ -47,7 +48,8 @@ export async function inventRegisters(
   const { page, paths } = stage;
   page.heading("1. What there is to lose");
   page.text(
-    `The ${stateName} is a small island State. It does not exist: every person, place and record here is invented (seed ${seed}).`,
+    `The ${stateName} is a small island State. It does not exist: every person, place and ` +
+      `record here is invented (seed ${seed}).`,
   );
   showStep(stage, "inventing the registers");
   const { value: generated } = await timed(stage, "invent the registers", () =>
@@ -86,7 +88,8 @@ export async function foundState(stage: Stage): Promise<FoundedState> {
   const sites = hosts.map(({ site }) => site).join(",");
   for (const name of registerNames) {
     page.command(
-      `exclave register add ${name} --kind files --path registers/${name} --sites ${sites} --threshold ${threshold}`,
+      `exclave register add ${name} --kind files --path registers/${name} --sites ${sites} ` +
+        `--threshold ${threshold}`,
     );
   }
   page.gap();
@@ -103,10 +106,14 @@ export async function foundState(stage: Stage): Promise<FoundedState> {
   );
   page.gap();
   page.text(
-    `Any ${threshold} of these ${hosts.length} sites bring everything back, so ${hosts.length - threshold} may fail at once. One alone reads nothing, even with every key of the State stolen; ${threshold} together could, with those keys. (For a State we advise 3 of 5: three to read, two may fail. This demo is about to ruin three.)`,
+    `Any ${threshold} of these ${hosts.length} sites bring everything back, so ` +
+      `${hosts.length - threshold} may fail at once. One alone reads nothing, even with every ` +
+      `key of the State stolen; ${threshold} together could, with those keys. (For a State we ` +
+      `advise 3 of 5: three to read, two may fail. This demo is about to ruin three.)`,
   );
   page.text(
-    `The recovery key, under a passphrase, goes into an embassy's safe. Home keeps no copy. Done in ${formatSeconds(seconds)}.`,
+    `The recovery key, under a passphrase, goes into an embassy's safe. Home keeps no copy. ` +
+      `Done in ${formatSeconds(seconds)}.`,
   );
   return { home, passphrase };
 }
@@ -175,10 +182,14 @@ export async function protectFirst(stage: Stage, home: Home): Promise<ProtectFac
   page.lines(protectTable(facts));
   page.gap();
   page.text(
-    `${formatBytes(facts.bytes)} read, compressed and sealed to ${formatBytes(facts.packBytes)}, dispersed over five countries as ${formatBytes(facts.siteBytes)}, in ${formatSeconds(facts.seconds)}. A recovery point counts only when at least ${threshold + survive} sites have it safely on disk.`,
+    `${formatBytes(facts.bytes)} read, compressed and sealed to ` +
+      `${formatBytes(facts.packBytes)}, dispersed over five countries as ` +
+      `${formatBytes(facts.siteBytes)}, in ${formatSeconds(facts.seconds)}. A recovery point ` +
+      `counts only when at least ${threshold + survive} sites have it safely on disk.`,
   );
   page.text(
-    "(Scans are compressed already and keep their size. Sealed packs are padded to a few fixed sizes, so that a host cannot tell what is in them.)",
+    "(Scans are compressed already and keep their size. Sealed packs are padded to a few " +
+      "fixed sizes, so that a host cannot tell what is in them.)",
   );
   return facts;
 }
@@ -193,14 +204,18 @@ export async function protectAgain(
   page.heading("4. A day passes. Protect again");
   const day = changeOneDay(paths.registers, seed);
   page.text(
-    `${day.date}: ${plural(day.birthsAdded, "birth")} registered, ${day.birthsCorrected} corrected, ${plural(day.rowsAppended, "row")} added to the books and ${day.rowsEdited} changed, ${plural(day.scansAdded, "deed")} scanned, one withdrawn.`,
+    `${day.date}: ${plural(day.birthsAdded, "birth")} registered, ${day.birthsCorrected} ` +
+      `corrected, ${plural(day.rowsAppended, "row")} added to the books and ${day.rowsEdited} ` +
+      `changed, ${plural(day.scansAdded, "deed")} scanned, one withdrawn.`,
   );
   page.gap();
   const again = await protectAll(stage, home, "protect, after a day's changes");
   page.lines(protectTable(again));
   page.gap();
   page.text(
-    `Of ${formatBytes(again.bytes)}, ${formatBytes(again.newBytes)} were new: ${formatBytes(again.siteBytes)} went to the five countries together, in ${formatSeconds(again.seconds)}. Yesterday's recovery points stay as they are.`,
+    `Of ${formatBytes(again.bytes)}, ${formatBytes(again.newBytes)} were new: ` +
+      `${formatBytes(again.siteBytes)} went to the five countries together, in ` +
+      `${formatSeconds(again.seconds)}. Yesterday's recovery points stay as they are.`,
   );
   return { day, again };
 }
@@ -261,10 +276,18 @@ export type HostFacts = HostView & {
 export async function lookFromOutside(stage: Stage, { generated }: Invented): Promise<HostFacts> {
   const { page, paths } = stage;
   const [host] = hosts;
-  const { name, recordNumber } = generated.sought;
+  const { recordNumber } = generated.sought;
+  const { child } = findBirthRecord(paths.registers, recordNumber);
+  // Names as the record has them, between quotation marks: short ones alone could occur by chance.
+  const texts = [
+    JSON.stringify(child.forenames),
+    JSON.stringify(child.surname),
+    recordNumber,
+    "civil-status",
+  ];
   page.heading(`5. ${host.country} looks inside its own site`);
   const { value: view, seconds } = await timed(stage, `${host.country} looks inside`, () =>
-    lookInside(sitePath(paths, host), [name, recordNumber, "civil-status"]),
+    lookInside(sitePath(paths, host), texts),
   );
   page.lines([
     ...alignTable(view.listing.map(({ path, bytes }) => [shorten(path), formatBytes(bytes)])),
@@ -283,7 +306,7 @@ export async function lookFromOutside(stage: Stage, { generated }: Invented): Pr
       [
         ["", `in ${host.country}`, "at home"],
         ...view.searches.map(({ text, foundAtHost }, i) => [
-          `"${text}"`,
+          text,
           foundAtHost === 0 ? "not found" : plural(foundAtHost, "file"),
           plural(foundAtHome[i]?.files ?? 0, "file"),
         ]),
@@ -295,7 +318,9 @@ export async function lookFromOutside(stage: Stage, { generated }: Invented): Pr
   const seesNothing = view.searches.every(({ foundAtHost }) => foundAtHost === 0);
   page.text(
     seesNothing
-      ? `So ${host.country} sees that it serves the ${view.readable?.stateName ?? "State"}, how many shards there are, how large, and when they came. No name, no record, not even what the registers are called. (${formatSeconds(seconds)})`
+      ? `So ${host.country} sees that it serves the ${view.readable?.stateName ?? "State"}, how ` +
+          `many shards there are, how large, and when they came. No name, no record, not even ` +
+          `what the registers are called. (${formatSeconds(seconds)})`
       : `${host.country} can read what it should not: this demo has failed.`,
   );
   return { ...view, host: host.country, foundAtHome, seesNothing };

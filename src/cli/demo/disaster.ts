@@ -13,11 +13,11 @@ export type Losses = {
   readonly left: readonly Host[];
 };
 
-export const LOST_COUNT = 2;
+const LOST_COUNT = 2;
 const ANSWER_SECONDS = 20;
 
 /** What follows from the sites that are lost. */
-export function lossesOf(lost: readonly Host[]): Losses {
+function lossesOf(lost: readonly Host[]): Losses {
   const left = hosts.filter((host) => !lost.includes(host));
   const [damaged] = left;
   if (lost.length !== LOST_COUNT || !damaged) throw new RangeError("two of the sites are lost");

@@ -15,7 +15,7 @@ export type HostView = {
   readonly readable: { readonly stateName: string; readonly site: string } | undefined;
 };
 
-export type Search = { readonly text: string; readonly foundAtHost: number };
+type Search = { readonly text: string; readonly foundAtHost: number };
 
 const SHARDS_LISTED = 2;
 const DUMP_BYTES = 16;

@@ -55,9 +55,3 @@ export const hosts: readonly [Host, ...Host[]] = [
 export const threshold = 2;
 /** Losses that a recovery point survives from the moment it is committed: four sites must confirm it. */
 export const survive = 2;
-
-export function hostOf(site: string): Host {
-  const host = hosts.find((one) => one.site === site);
-  if (!host) throw new RangeError(`no host country has the site ${site}`);
-  return host;
-}

@@ -67,7 +67,8 @@ export function showProtect(stage: Stage, register: string): (progress: ProtectP
     stage.terminal.progress(
       { step: "protect", register, ...progress },
       () =>
-        `  protecting ${register}: ${plural(progress.files, "file")}, ${formatBytes(progress.bytes)}`,
+        `  protecting ${register}: ${plural(progress.files, "file")}, ` +
+        `${formatBytes(progress.bytes)}`,
     );
 }
 
@@ -76,7 +77,8 @@ export function showRestore(stage: Stage, register: string): (progress: RestoreP
     stage.terminal.progress(
       { step: "restore", register, ...progress },
       () =>
-        `  restoring ${register}: ${formatCount(progress.files)} of ${formatCount(progress.filesTotal)} files, ${formatBytes(progress.bytes)}`,
+        `  restoring ${register}: ${formatCount(progress.files)} of ` +
+        `${formatCount(progress.filesTotal)} files, ${formatBytes(progress.bytes)}`,
     );
 }
 

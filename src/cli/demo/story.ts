@@ -54,7 +54,8 @@ export async function tellStory(stage: Stage, options: StoryOptions): Promise<St
 
   page.heading("6. The disaster: home and two host countries");
   page.text(
-    `Home is lost, and two of: ${hosts.map(({ site, country }) => `${site} ${country}`).join(", ")}.`,
+    `Home is lost, and two of: ` +
+      `${hosts.map(({ site, country }) => `${site} ${country}`).join(", ")}.`,
   );
   page.text("At a third, the disk has gone bad, and nobody has noticed.");
   page.gap();
@@ -163,15 +164,20 @@ function sayWhatItCameTo({ page }: Stage, report: StoryReport): void {
   page.heading("10. What it came to");
   page.text(
     report.good
-      ? `Lost: nothing. ${formatCount(restored.records)} records, ${formatBytes(restored.bytes)}, are back as they were at the last recovery point; what comes after one is lost with home, so protect often.`
+      ? `Lost: nothing. ${formatCount(restored.records)} records, ` +
+          `${formatBytes(restored.bytes)}, are back as they were at the last recovery point; what ` +
+          `comes after one is lost with home, so protect often.`
       : "Lost: see above. THE DEMO HAS FAILED; this is a fault in Exclave, please report it.",
   );
   page.text(
-    `From a bare machine to the first certificate: ${formatSeconds(recovered.seconds + certificate.seconds)}.`,
+    `From a bare machine to the first certificate: ` +
+      `${formatSeconds(recovered.seconds + certificate.seconds)}.`,
   );
   page.gap();
   page.text(
-    `Cost: ${formatBytes(cost.bytes)} abroad in all, ${(cost.bytes / restored.bytes).toFixed(1)} times the registers; that day added ${formatBytes(protectedAgain.siteBytes)}.`,
+    `Cost: ${formatBytes(cost.bytes)} abroad in all, ` +
+      `${(cost.bytes / restored.bytes).toFixed(1)} times the registers; that day added ` +
+      `${formatBytes(protectedAgain.siteBytes)}.`,
   );
   page.lines(
     alignTable(
@@ -194,13 +200,16 @@ function sayWhatItCameTo({ page }: Stage, report: StoryReport): void {
   const linkSeconds = (cost.bytes * 8) / (EXAMPLE_LINK_MBIT * 1e6);
   page.heading("What this demo cannot show");
   page.text(
-    `Your link: here five countries are five directories on one disk. Over ${EXAMPLE_LINK_MBIT} Mbit/s, sending this much abroad takes ${formatSeconds(linkSeconds)}.`,
+    `Your link: here five countries are five directories on one disk. Over ` +
+      `${EXAMPLE_LINK_MBIT} Mbit/s, sending this much abroad takes ` +
+      `${formatSeconds(linkSeconds)}.`,
   );
   page.text(
     "Your servers: nobody else ran these sites, no disk of theirs was slow, no network failed.",
   );
   page.text(
-    "Your law: whether this class of data may lie in that country, and what its courts can order, no program can tell you.",
+    "Your law: whether this class of data may lie in that country, and what its courts can " +
+      "order, no program can tell you.",
   );
 
   page.heading("What to type next");

@@ -24,7 +24,8 @@ export function parseHours(text: string): number {
   }
   throw new ExclaveError(
     "usage",
-    `--hours takes a number of hours from 1 to 24, or a span like 22-6, not ${JSON.stringify(text)}`,
+    `--hours takes a number of hours from 1 to 24, or a span like 22-6, not ` +
+      `${JSON.stringify(text)}`,
   );
 }
 

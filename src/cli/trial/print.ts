@@ -64,11 +64,15 @@ function printCost(page: Page, report: TrialReport): void {
   );
   page.gap();
   page.text(
-    `Any ${THRESHOLD} of the ${SITES} sites bring it back, so ${SITES - THRESHOLD} may be lost; ${THRESHOLD - 1} together read nothing, even with every key of the State stolen.`,
+    `Any ${THRESHOLD} of the ${SITES} sites bring it back, so ${SITES - THRESHOLD} may be ` +
+      `lost; ${THRESHOLD - 1} together read nothing, even with every key of the State stolen.`,
   );
   const { bitsPerSecond, hoursPerNight, seconds, nights } = report.upload;
   page.text(
-    `To send all of it abroad over ${formatLink(bitsPerSecond)}, with the line to itself: ${formatSeconds(seconds)}, which is ${nights === 1 ? "within one night" : `${formatCount(nights)} nights`} of ${plural(hoursPerNight, "hour")}. After that, only what is new.`,
+    `To send all of it abroad over ${formatLink(bitsPerSecond)}, with the line to itself: ` +
+      `${formatSeconds(seconds)}, which is ` +
+      `${nights === 1 ? "within one night" : `${formatCount(nights)} nights`} of ` +
+      `${plural(hoursPerNight, "hour")}. After that, only what is new.`,
   );
 }
 
@@ -99,22 +103,29 @@ function printRestore(page: Page, report: TrialReport): void {
   page.gap();
   if (report.good) {
     page.text(
-      `${made.complete ? "Yes." : "Yes, all that could be read."} ${plural(compared.entries, "entry", "entries")} compared, ${plural(compared.files, "file")} byte for byte, ${formatBytes(compared.bytes)}, with permissions, times, links and attributes: no difference.`,
+      `${made.complete ? "Yes." : "Yes, all that could be read."} ` +
+        `${plural(compared.entries, "entry", "entries")} compared, ` +
+        `${plural(compared.files, "file")} byte for byte, ${formatBytes(compared.bytes)}, with ` +
+        `permissions, times, links and attributes: no difference.`,
     );
   } else {
     page.text(
-      `NO: ${plural(compared.differenceCount, "difference")}. This is a fault, in Exclave or in this machine; please report it. The trial is kept.`,
+      `NO: ${plural(compared.differenceCount, "difference")}. This is a fault, in Exclave or ` +
+        `in this machine; please report it. The trial is kept.`,
     );
     page.lines(compared.differences.slice(0, LISTED_MAX));
     page.lines(restored.problems.slice(0, LISTED_MAX).map(({ shown, why }) => `${shown}: ${why}`));
   }
   if (compared.changedSince > 0) {
     page.text(
-      `${plural(compared.changedSince, "entry", "entries")} changed here after being protected, and could not be compared: ${compared.changedSinceExamples.slice(0, 3).join(", ")}${compared.changedSince > 3 ? ", …" : ""}`,
+      `${plural(compared.changedSince, "entry", "entries")} changed here after being ` +
+        `protected, and could not be compared: ` +
+        `${compared.changedSinceExamples.slice(0, 3).join(", ")}${compared.changedSince > 3 ? ", …" : ""}`,
     );
   }
   page.text(
-    `(All ${SITES} sites share this machine's disk here. Real sites have their own, and a line between.)`,
+    `(All ${SITES} sites share this machine's disk here. Real sites have their own, and a ` +
+      `line between.)`,
   );
 }
 
@@ -133,7 +144,8 @@ function printNotKept(page: Page, report: TrialReport): void {
   }
   if (!nativeLibrary) {
     page.text(
-      "Extended attributes, device nodes, holes and times below a microsecond: the native library (koffi) could not be loaded on this machine.",
+      "Extended attributes, device nodes, holes and times below a microsecond: the native " +
+        "library (koffi) could not be loaded on this machine.",
     );
   }
   page.lines(
@@ -157,7 +169,8 @@ function printNext(page: Page, report: TrialReport): void {
   const { trial } = report;
   page.heading("What is left, and what to do next");
   page.text(
-    `The trial is kept in ${trial}, with its recovery key${report.passphrase === undefined ? "" : ", whose passphrase was made here and is shown this once:"}`,
+    `The trial is kept in ${trial}, with its recovery ` +
+      `key${report.passphrase === undefined ? "" : ", whose passphrase was made here and is shown this once:"}`,
   );
   if (report.passphrase !== undefined) {
     page.gap();

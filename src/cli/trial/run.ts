@@ -27,7 +27,7 @@ export const THRESHOLD = 3;
 const SURVIVE = 1;
 /** Codes that ISO 3166 leaves to its users: they stand for the host countries still to be found. */
 const COUNTRIES = ["XA", "XB", "XC", "XD", "XE"] as const;
-export const TRIAL_STATE = "Trial State";
+const TRIAL_STATE = "Trial State";
 
 export type TrialOptions = {
   /** What is tried; absolute. */
@@ -46,7 +46,7 @@ export type TrialOptions = {
   readonly onNotice: (notice: string) => void;
 };
 
-export type NotKept = { readonly path: string; readonly kind: string; readonly why: string };
+type NotKept = { readonly path: string; readonly kind: string; readonly why: string };
 
 export type TrialResult = {
   readonly protected: ProtectReport;
@@ -225,13 +225,16 @@ export function trialCommands(
     'export EXCLAVE_HOME="$PWD/home"',
     shellLine("exclave", "found", "--state", TRIAL_STATE, "--recovery-key", "recovery-key.age"),
     ...COUNTRIES.map((country, i) => {
-      const place = ["--country", country, "--directory", `sites/${names[i]}`];
+      const place = flags({ country, directory: `sites/${names[i]}` });
       return shellLine("exclave", "site", "add", names[i] ?? "", ...place);
     }),
     shellLine(
-      ...["exclave", "register", "add", register, "--kind", "files", "--path", directory],
-      ...["--sites", names.join(","), "--threshold", String(THRESHOLD)],
-      ...["--survive", String(SURVIVE)],
+      "exclave",
+      "register",
+      "add",
+      register,
+      ...flags({ kind: "files", path: directory, sites: names.join(",") }),
+      ...flags({ threshold: String(THRESHOLD), survive: String(SURVIVE) }),
       ...options.excludes.flatMap((pattern) => ["--exclude", pattern]),
       ...(options.oneFileSystem ? ["--one-file-system"] : []),
     ),
@@ -241,4 +244,8 @@ export function trialCommands(
     shellLine("diff", "-r", "--no-dereference", directory, "restored"),
     shellLine("mv", ...lost.map((name) => `lost/${name}`), "sites/"),
   ];
+}
+
+function flags(options: Readonly<Record<string, string>>): readonly string[] {
+  return Object.entries(options).flatMap(([name, value]) => [`--${name}`, value]);
 }

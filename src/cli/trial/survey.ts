@@ -19,6 +19,8 @@ export type Survey = {
 };
 
 const DISK_BLOCK_BYTES = 4096;
+/** An entry's own share of inode tables and directories. */
+const ENTRY_DISK_BYTES = 512;
 /** Entries between two turns of the event loop: signals are heard, the live line moves. */
 const ENTRIES_A_TURN = 256;
 
@@ -35,7 +37,7 @@ export async function survey(
   let [bytes, diskBytes, entries] = [0, 0, 0];
   for (const { stat } of walk(fromText(directory), { ...options, onProblem: () => undefined })) {
     entries++;
-    diskBytes += DISK_BLOCK_BYTES;
+    diskBytes += ENTRY_DISK_BYTES;
     if (stat.kind === "file") {
       found.files++;
       bytes += stat.size;

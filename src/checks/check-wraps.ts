@@ -1,0 +1,63 @@
+/**
+ * Opens the wrapped epoch keys of a register with the recovery key, and holds them against what they
+ * must open. A wrap that nobody has opened is a hope; what it protects is not called safe before.
+ */
+
+import { equalConstantTime } from "../crypto/bytes.ts";
+import { ExclaveError, isExclaveError } from "../errors.ts";
+import { documentIds, fetchDocument } from "../registers/import-snapshots.ts";
+import type { Catalog } from "../vault/catalog.ts";
+import { agentKeys, openDocument, unwrapEpochKey } from "../vault/documents.ts";
+import type { Home } from "../vault/home.ts";
+import { parseId } from "../vault/identifiers.ts";
+import { openSites } from "../vault/open-sites.ts";
+import { recoveryKeyFromSeed } from "../vault/recovery-key.ts";
+
+export type WrapsReport = {
+  /** Epochs whose wrap opened and is the key that home uses. */
+  readonly opened: readonly number[];
+  /** Epochs whose recovery points the recovery key cannot bring back, and why. */
+  readonly failed: readonly { readonly epoch: number; readonly why: string }[];
+};
+
+/** Throws `foreign-state` when the key is another State's. */
+export async function checkWraps(options: {
+  readonly home: Home;
+  readonly catalog: Catalog;
+  readonly register: string;
+  readonly key: { readonly seed: Uint8Array; readonly state: string };
+  readonly now: Date;
+}): Promise<WrapsReport> {
+  const { home, catalog, key, now } = options;
+  if (key.state !== home.state) {
+    throw new ExclaveError("foreign-state", "this recovery key belongs to another State");
+  }
+  const { kem } = recoveryKeyFromSeed(key.seed);
+  const register = home.register(options.register);
+  const id = parseId("RegisterId", register.id);
+  const places = await openSites(home, register);
+  const opened = new Map<number, Uint8Array>();
+  for (const wrap of await documentIds(places, "wrap")) {
+    try {
+      const bytes = await fetchDocument(places, "wrap", wrap);
+      const { document } = openDocument("wrap", bytes, agentKeys(home.charters));
+      if (document.register !== id || document.recipient !== "recovery") continue;
+      opened.set(document.epoch, unwrapEpochKey(document, kem));
+    } catch (error) {
+      // A wrap that does not open is as good as none; the epoch that has no other is named below.
+      if (!isExclaveError(error)) throw error;
+    }
+  }
+  const failed: { epoch: number; why: string }[] = [];
+  const good: number[] = [];
+  for (const epoch of new Set(catalog.snapshots(id).map((snapshot) => snapshot.epoch))) {
+    const unwrapped = opened.get(epoch);
+    const atHome = await home.epochKey(id, epoch);
+    if (!unwrapped) failed.push({ epoch, why: "no site has a wrap that this key opens" });
+    else if (atHome && !equalConstantTime(unwrapped, atHome)) {
+      failed.push({ epoch, why: "the wrap holds another key than home uses" });
+    } else good.push(epoch);
+  }
+  for (const epoch of good) catalog.addOpenedWrap(id, epoch, now.toISOString());
+  return { opened: good, failed };
+}

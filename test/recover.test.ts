@@ -1,0 +1,276 @@
+/** Home is lost: who gets it back, from what, and what the old one may still do. */
+import assert from "node:assert/strict";
+import { createHash } from "node:crypto";
+import { cpSync, existsSync, mkdirSync, readFileSync, rmSync, writeFileSync } from "node:fs";
+import { join } from "node:path";
+import { describe, type TestContext, test } from "node:test";
+import { failed, good } from "./support/cli.ts";
+import { randomBytes } from "./support/random.ts";
+import { SITES, TestState } from "./support/state.ts";
+import { assertSameTree, treeOf } from "./support/tree.ts";
+
+/** A State with two recovery points. */
+async function withHistory(t: TestContext): Promise<TestState> {
+  const state = await TestState.found(t);
+  state.write("first", randomBytes("first", 30_000));
+  good(await state.protect());
+  state.write("second", randomBytes("second", 30_000));
+  good(await state.protect());
+  return state;
+}
+
+async function assertRestores(state: TestState, to: string): Promise<void> {
+  good(await state.restore(to));
+  assertSameTree(treeOf(state.path(to)), treeOf(state.path("data")));
+}
+
+/** Puts an object at a site under the name that its bytes have. */
+function plant(
+  state: TestState,
+  site: string,
+  kind: string,
+  bytes: Uint8Array,
+  name?: string,
+): string {
+  const digest = name ?? createHash("sha256").update(bytes).digest("hex");
+  mkdirSync(state.path(site, kind, digest.slice(0, 2)), { recursive: true });
+  writeFileSync(state.path(site, kind, digest.slice(0, 2), digest), bytes);
+  return digest;
+}
+
+describe("a home that was lost", () => {
+  test("comes back from any k sites with every recovery point, in the next term", async (t) => {
+    const state = await withHistory(t);
+    const before = (await state.snapshots()).snapshots.map(({ id }) => id);
+    state.lose("home", "bb", "lu");
+    const report = good(await state.recover("new", ["ca", "kn", "ee"]));
+    assert.deepEqual([report.term, [...report.sites].sort()], [2, ["ca", "ee", "kn"]]);
+    assert.deepEqual(
+      report.registers.map(({ name, recoveryPoints }) => `${name} ${recoveryPoints}`),
+      ["docs 2"],
+    );
+    assert.deepEqual(
+      (await state.snapshots()).snapshots.map(({ id }) => id),
+      before,
+    );
+    await assertRestores(state, "out");
+    assert.equal(good(await state.restore("old", "--snapshot", before[1] ?? "")).files, 1);
+  });
+
+  test("protects again in a new epoch once new sites stand in for the lost ones", async (t) => {
+    const state = await withHistory(t);
+    state.lose("home", "bb", "ca");
+    good(await state.recover("new", ["kn", "lu", "ee"]));
+    assert.match(
+      failed(await state.protect(), "write-quorum"),
+      /home does not know where site "bb" is/,
+    );
+    for (const site of ["bb", "ca"]) {
+      await state.good(
+        "site",
+        "add",
+        site,
+        "--country",
+        site,
+        "--directory",
+        state.path(`${site}-2`),
+      );
+    }
+    state.write("third", "third");
+    const report = good(await state.protect());
+    assert.deepEqual([report.epoch, report.sequence, report.failedSites], [2, 3, {}]);
+    await assertRestores(state, "out");
+    for (const { id } of (await state.snapshots()).snapshots) {
+      good(await state.restore(id, "--snapshot", id));
+    }
+    // And it is lost once more, with other sites: both epochs come back.
+    state.lose("new", "kn", "lu");
+    cpSync(state.path("bb-2"), state.path("bb"), { recursive: true });
+    cpSync(state.path("ca-2"), state.path("ca"), { recursive: true });
+    good(await state.recover("newer", ["bb", "ee", "ca"]));
+    await assertRestores(state, "again");
+  });
+
+  test("takes back sites that were only cut off, with all that they hold", async (t) => {
+    const state = await withHistory(t);
+    state.lose("home");
+    good(await state.recover("new", ["kn", "lu", "ee"]));
+    // The cable is mended: both are there, as they were.
+    for (const site of ["bb", "ca"]) {
+      await state.good("site", "add", site, "--country", site, "--directory", state.path(site));
+    }
+    assert.deepEqual(good(await state.protect()).failedSites, {});
+    assert.equal(good(await state.check("--full")).good, true);
+  });
+
+  test("may not write any more when it turns up again; what it has can still be restored", async (t) => {
+    const state = await withHistory(t);
+    cpSync(state.home, state.path("old"), { recursive: true });
+    state.lose("home");
+    good(await state.recover("new", SITES));
+    state.home = state.path("old");
+    const objects = state.everyObject("statement");
+    assert.match(failed(await state.protect(), "untrusted"), /superseded/);
+    assert.deepEqual(state.everyObject("statement"), objects);
+    await assertRestores(state, "from-old");
+    state.home = state.path("new");
+    good(await state.protect());
+    // What the new home writes is signed in its term, which the old one does not know.
+    state.home = state.path("old");
+    failed(await state.protect(), "untrusted");
+    state.home = state.path("new");
+    assert.equal((await state.snapshots()).snapshots.length, 3);
+  });
+
+  test("is not overwritten while it is there, and no other directory is", async (t) => {
+    const state = await withHistory(t);
+    failed(await state.recover("home", SITES), "home-exists");
+    mkdirSync(state.path("busy"));
+    writeFileSync(state.path("busy", "thesis"), "precious");
+    failed(await state.recover("busy", SITES), "usage", 2);
+    assert.equal(state.read("busy", "thesis").toString(), "precious");
+    state.home = state.path("home");
+    good(await state.protect());
+  });
+});
+
+describe("who may not have a home back", () => {
+  /** Runs a recovery that must fail, and asserts that nothing came of it. */
+  async function refused(
+    state: TestState,
+    attempt: () => ReturnType<TestState["recover"]>,
+    code: Parameters<typeof failed>[1],
+    exit?: number,
+  ): Promise<string> {
+    const charters = state.everyObject("charter");
+    const message = failed(await attempt(), code, exit);
+    assert.deepEqual(state.everyObject("charter"), charters, "no charter was published");
+    assert.ok(!existsSync(join(state.home, "config.json")), "no home was made");
+    return message;
+  }
+
+  test("who has a wrong passphrase", async (t) => {
+    const state = await withHistory(t);
+    state.lose("home");
+    const right = readFileSync(state.path("pw"));
+    writeFileSync(state.path("pw"), "Saltfish-Hummingbird-48\n");
+    await refused(state, () => state.recover("new", SITES), "wrong-passphrase");
+    writeFileSync(state.path("pw"), right);
+    good(await state.recover("new", SITES));
+  });
+
+  test("who has a key file that is damaged, or none", async (t) => {
+    const state = await withHistory(t);
+    state.lose("home");
+    const key = readFileSync(state.path("recovery.age"));
+    for (const bytes of [key.subarray(0, key.length - 9), Buffer.from("no key"), Buffer.alloc(0)]) {
+      writeFileSync(state.path("recovery.age"), bytes);
+      await refused(state, () => state.recover("new", SITES), "bad-key");
+    }
+    rmSync(state.path("recovery.age"));
+    await refused(state, () => state.recover("new", SITES), "usage", 2);
+    writeFileSync(state.path("recovery.age"), key);
+    good(await state.recover("new", SITES));
+  });
+
+  test("who has another State's key", async (t) => {
+    const [state, other] = [await withHistory(t), await withHistory(t)];
+    state.lose("home");
+    const key = readFileSync(state.path("recovery.age"));
+    cpSync(other.path("recovery.age"), state.path("recovery.age"));
+    await refused(state, () => state.recover("new", SITES), "untrusted");
+    writeFileSync(state.path("recovery.age"), key);
+    good(await state.recover("new", SITES));
+  });
+
+  test("who has fewer than k sites; with one more it works, under the same name", async (t) => {
+    const state = await withHistory(t);
+    state.lose("home");
+    const charters = state.everyObject("charter");
+    const outcome = await state.recover("new", ["kn", "lu"]);
+    assert.notEqual(outcome.code, 0, "two of the three sites that are needed are not enough");
+    assert.deepEqual(state.everyObject("charter"), charters, "no charter was published");
+    const report = good(await state.recover("new", ["kn", "lu", "ee"]));
+    assert.equal(report.registers.length, 1);
+    await assertRestores(state, "out");
+  });
+
+  test("who names directories that are no sites", async (t) => {
+    const state = await withHistory(t);
+    state.lose("home");
+    mkdirSync(state.path("nothing"));
+    await refused(state, () => state.recover("new", ["nothing", "absent"]), "site-unavailable");
+  });
+});
+
+describe("what sites plant", () => {
+  test("another State's site among the given ones is named, not used and not written to", async (t) => {
+    const [state, other] = [await withHistory(t), await withHistory(t)];
+    state.lose("home");
+    rmSync(state.path("ee"), { recursive: true });
+    cpSync(other.path("ee"), state.path("ee"), { recursive: true, preserveTimestamps: true });
+    const before = treeOf(state.path("ee"));
+    const outcome = await state.recover("new", SITES);
+    const report = good(outcome);
+    assert.deepEqual([...report.sites].sort(), ["bb", "ca", "kn", "lu"]);
+    assert.ok(outcome.notices.some((notice) => /belongs to another State/.test(notice)));
+    await assertRestores(state, "out");
+    assertSameTree(treeOf(state.path("ee")), before);
+  });
+
+  test("a site named twice counts once", async (t) => {
+    const state = await withHistory(t);
+    state.lose("home");
+    const report = good(await state.recover("new", ["kn", "kn", "lu", "ee"]));
+    assert.deepEqual([...report.sites].sort(), ["ee", "kn", "lu"]);
+  });
+
+  test("forged documents are ignored, and named", async (t) => {
+    const [state, other] = [await withHistory(t), await withHistory(t)];
+    const planted: string[] = [];
+    for (const kind of ["charter", "statement", "wrap"]) {
+      // Another State's, whole and well signed, by the wrong keys.
+      const [theirs = ""] = other.objects("kn", kind);
+      planted.push(`${kind}/${plant(state, "kn", kind, readFileSync(theirs))}`);
+      // Ours, changed by a bit, under the name that it has then.
+      const [ours = ""] = state.objects("kn", kind);
+      const bent = readFileSync(ours);
+      bent[bent.length >> 1] = (bent[bent.length >> 1] ?? 0) ^ 1;
+      planted.push(`${kind}/${plant(state, "lu", kind, bent)}`);
+      // Noise, and noise under a name that is not its own.
+      planted.push(`${kind}/${plant(state, "ee", kind, randomBytes(kind, 2000))}`);
+      planted.push(`${kind}/${plant(state, "kn", kind, randomBytes(kind, 100), "ab".repeat(32))}`);
+      // Too large to be any document.
+      planted.push(`${kind}/${plant(state, "ca", kind, new Uint8Array(2 * 1024 * 1024))}`);
+    }
+    const protectedAgain = good(await state.protect());
+    assert.equal(protectedAgain.sequence, 3);
+    state.lose("home");
+    const outcome = await state.recover("new", SITES);
+    const report = good(outcome);
+    assert.deepEqual(
+      [report.term, report.registers.map(({ recoveryPoints }) => recoveryPoints)],
+      [2, [3]],
+    );
+    await assertRestores(state, "out");
+    const unnamed = planted.filter(
+      (name) => !outcome.notices.some((notice) => notice.includes(name)),
+    );
+    assert.deepEqual(unnamed, []);
+  });
+
+  test("a site that hides the newest charter does not let the old home write", async (t) => {
+    const state = await withHistory(t);
+    cpSync(state.home, state.path("old"), { recursive: true });
+    const old = new Set(state.objects("kn", "charter").map((file) => file.split("/").at(-1)));
+    state.lose("home");
+    good(await state.recover("new", SITES));
+    for (const site of ["kn", "lu", "ee", "ca"]) {
+      for (const file of state.objects(site, "charter")) {
+        if (!old.has(file.split("/").at(-1))) rmSync(file);
+      }
+    }
+    state.home = state.path("old");
+    failed(await state.protect(), "untrusted");
+  });
+});
