@@ -111,11 +111,14 @@ test("nothing is left for later in a comment", () => {
   assert.deepEqual(left, []);
 });
 
-test("no line of code is longer than 120 characters", () => {
+test("no line of code is longer than 120 characters, what it says to people aside", () => {
+  const spoken = /"(?:\\.|[^"\\])*"|`(?:\\.|[^`\\])*`/g;
   const long = code.flatMap((path) =>
     read(path)
       .split("\n")
-      .flatMap((line, index) => (line.length > 120 ? [`${path}:${index + 1}`] : [])),
+      .flatMap((line, index) =>
+        line.replace(spoken, '""').length > 120 ? [`${path}:${index + 1}`] : [],
+      ),
   );
   assert.deepEqual(long, []);
 });

@@ -29,7 +29,10 @@ type Member<Result> = {
   readonly pending: Map<number, PromiseWithResolvers<Result>>;
 };
 
-/** Workers that are started as there is work for them. The first failure of a thread fails every task, now and later. */
+/**
+ * Workers that are started as there is work for them. The first failure of a thread fails every task,
+ * now and later.
+ */
 export class WorkerPool<Task, Result, Message> {
   readonly #options: WorkerPoolOptions<Message>;
   /** By worker number; undefined until it is started. */

@@ -10,7 +10,7 @@ import { sha256 } from "../crypto/hash.ts";
 import { ExclaveError, isExclaveError } from "../errors.ts";
 import { WorkerPool } from "../platform/worker-pool.ts";
 import type { Catalog } from "../vault/catalog.ts";
-import { encodeSegmentRecord, SegmentDecoder, tableChunkIds } from "../vault/chunk-reader.ts";
+import { SegmentDecoder, tableChunkIds } from "../vault/chunk-reader.ts";
 import {
   decodeRoot,
   type SnapshotRoot,
@@ -298,9 +298,4 @@ function* inGroups(refs: Buffer): Generator<Uint8Array> {
 /** The name of a segment's file in the cache. */
 export function segmentFileName(segment: SnapshotRoot["index"][number]): string {
   return `segment-${toHex(sha256(utf8(JSON.stringify(segment)))).slice(0, 32)}`;
-}
-
-/** The record of a pack as it stands in a segment. */
-export function segmentRecord(pack: string, table: Uint8Array): Uint8Array {
-  return encodeSegmentRecord(idBytes(parseId("PackId", pack)), table);
 }

@@ -14,7 +14,10 @@ export type ReadWorkerData = {
   readonly numericOwner: boolean;
 };
 
-/** The index of an epoch, once it is known: manifest rows by pack ordinal, and chunk id → (pack ordinal, chunk ordinal). */
+/**
+ * The index of an epoch, once it is known: manifest rows by pack ordinal, and chunk id → (pack ordinal,
+ * chunk ordinal).
+ */
 export type IndexMessage = {
   readonly type: "index";
   readonly refs: Uint8Array;

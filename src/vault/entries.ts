@@ -77,7 +77,10 @@ const XATTRS_MAX = 4096;
 export const CONTENT_ITEMS_MAX = 4096;
 const CHUNK_ID_BYTES = 32;
 
-/** Compares paths component by component, bytewise: the order of the stream. A directory comes before what is in it, and its whole subtree before its next sibling. */
+/**
+ * Compares paths component by component, bytewise: the order of the stream. A directory comes before
+ * what is in it, and its whole subtree before its next sibling.
+ */
 export function compareEntryPaths(a: string, b: string): number {
   const length = Math.min(a.length, b.length);
   for (let i = 0; i < length; i++) {

@@ -1,12 +1,11 @@
 /** Opens sealed packs. Knows nothing of dispersal: it is given a way to read ranges of the pack. */
 import { zstdDecompressSync } from "node:zlib";
-import { keyCommitment, open as openSealed } from "../crypto/aead.ts";
+import { KEY_COMMITMENT_BYTES, keyCommitment, open as openSealed } from "../crypto/aead.ts";
 import { equalConstantTime, release } from "../crypto/bytes.ts";
 import { ExclaveError } from "../errors.ts";
 import type { EpochKeys } from "./epoch-keys.ts";
 import type { PackId } from "./identifiers.ts";
 import {
-  COMMITMENT_BYTES,
   decodeLocator,
   decodeTable,
   type Frame,
@@ -49,7 +48,7 @@ export class PackReader {
     const header = Uint8Array.from(range(0, PACK_HEADER_BYTES));
     this.#context = packContext(keys.context, pack, readPackContext(header).kind);
     const stated = header.subarray(0, PACK_CONTEXT_BYTES);
-    const commitment = header.subarray(PACK_CONTEXT_BYTES, PACK_CONTEXT_BYTES + COMMITMENT_BYTES);
+    const commitment = header.subarray(PACK_CONTEXT_BYTES, PACK_CONTEXT_BYTES + KEY_COMMITMENT_BYTES);
     this.#key = keys.packKey(this.#context);
     if (
       !equalConstantTime(stated, this.#context) ||
@@ -57,7 +56,7 @@ export class PackReader {
     ) {
       throw new ExclaveError("altered", `pack ${pack} does not belong to this epoch and its key`);
     }
-    this.#sealedLocator = header.subarray(PACK_CONTEXT_BYTES + COMMITMENT_BYTES);
+    this.#sealedLocator = header.subarray(PACK_CONTEXT_BYTES + KEY_COMMITMENT_BYTES);
   }
 
   /** Its frames, from the sealed table. */

@@ -1,7 +1,7 @@
 /** Fills, compresses and seals packs, one at a time. */
 import { randomFillSync } from "node:crypto";
 import { constants, zstdCompressSync } from "node:zlib";
-import { keyCommitment, sealInto } from "../crypto/aead.ts";
+import { AEAD_TAG_BYTES, keyCommitment, sealInto } from "../crypto/aead.ts";
 import { release } from "../crypto/bytes.ts";
 import { invariant } from "../errors.ts";
 import type { EpochKeys } from "./epoch-keys.ts";
@@ -22,7 +22,6 @@ import {
   positionNonce,
   SIZE_CLASSES,
   TABLE_POSITION,
-  TAG_BYTES,
   tableBytes,
 } from "./pack.ts";
 
@@ -139,8 +138,8 @@ export class PackWriter {
     const [used, frames, chunks] = open
       ? [open.used, open.frames.length, open.chunkCount + this.#frameChunks.length]
       : [PACK_HEADER_BYTES, 0, 0];
-    const table = tableBytes(frames + 1, chunks + more) + TAG_BYTES;
-    return this.#options.staging.length - used - table - TAG_BYTES;
+    const table = tableBytes(frames + 1, chunks + more) + AEAD_TAG_BYTES;
+    return this.#options.staging.length - used - table - AEAD_TAG_BYTES;
   }
 
   #closeFrame(): void {
@@ -202,7 +201,7 @@ export class PackWriter {
     staging.set(open.context, 0);
     staging.set(keyCommitment(open.key, open.context), PACK_CONTEXT_BYTES);
     const locator = encodeLocator({ offset: open.used, sealedBytes: tableSealed });
-    sealAt(PACK_HEADER_BYTES - locator.length - TAG_BYTES, LOCATOR_POSITION, locator);
+    sealAt(PACK_HEADER_BYTES - locator.length - AEAD_TAG_BYTES, LOCATOR_POSITION, locator);
     // Random, so that even who opens the dispersal cannot tell padding from frames.
     randomFillSync(staging, storedBytes, length - storedBytes);
     return {

@@ -12,7 +12,7 @@ import {
   sealPacks,
   tries,
 } from "../../test/support/vault.ts";
-import { keyCommitment, seal } from "../crypto/aead.ts";
+import { AEAD_TAG_BYTES, keyCommitment, seal } from "../crypto/aead.ts";
 import { type ErrorCode, isExclaveError } from "../errors.ts";
 import { deriveEpochKeys } from "./epoch-keys.ts";
 import { idBytes, parseId } from "./identifiers.ts";
@@ -33,7 +33,6 @@ import {
   SIZE_CLASSES,
   TABLE_HEAD_BYTES,
   TABLE_POSITION,
-  TAG_BYTES,
 } from "./pack.ts";
 import { PackReader } from "./pack-reader.ts";
 
@@ -306,13 +305,13 @@ test("no table makes a reader fetch more than a frame at once", () => {
     return bytes.subarray(offset, offset + length);
   });
   assert.throws(() => opened.readFrame(0, opened.frames()[0]!), code("malformed"));
-  assert.ok(most <= FRAME_BYTES_MAX + TAG_BYTES, `a fetch of ${most} bytes`);
+  assert.ok(most <= FRAME_BYTES_MAX + AEAD_TAG_BYTES, `a fetch of ${most} bytes`);
 });
 
 test("a locator that points outside the pack, or into its header, is refused", () => {
   const packBytes = 65_536;
   const table = (): Uint8Array => encodeTable([]);
-  const least = TABLE_HEAD_BYTES + TAG_BYTES;
+  const least = TABLE_HEAD_BYTES + AEAD_TAG_BYTES;
   for (const locator of [
     { offset: 0, sealedBytes: least },
     { offset: PACK_HEADER_BYTES - 1, sealedBytes: least },
@@ -385,7 +384,7 @@ test("a table with hostile numbers is refused", () => {
     // Anything from the end of the header is a place within the pack.
     if (value < PACK_HEADER_BYTES || value >= packBytes) refused("offset", TABLE_HEAD_BYTES, value);
     refused("stored length", TABLE_HEAD_BYTES + 4, value);
-    if (value < TAG_BYTES || value >= packBytes) refused("length", frame1 + 4, value);
+    if (value < AEAD_TAG_BYTES || value >= packBytes) refused("length", frame1 + 4, value);
     refused("raw length", frame1 + 8, value);
     if (value > 1) refused("codec", frame1 + 12, value);
     if (value !== 1) refused("count", frame1 + 16, value);

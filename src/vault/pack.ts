@@ -1,4 +1,5 @@
 /** The parts of a sealed pack as bytes: header, locator, table. docs/format.md, "Pack". */
+import { AEAD_TAG_BYTES, KEY_COMMITMENT_BYTES } from "../crypto/aead.ts";
 import { ExclaveError } from "../errors.ts";
 import { type EpochContext, idBytes, idFromBytes, type PackId } from "./identifiers.ts";
 
@@ -16,12 +17,10 @@ const VERSION = 1;
 const SUITE = 1;
 
 export const PACK_CONTEXT_BYTES = 80;
-export const COMMITMENT_BYTES = 32;
-export const TAG_BYTES = 16;
 const LOCATOR_PLAIN_BYTES = 8;
-export const LOCATOR_BYTES = LOCATOR_PLAIN_BYTES + TAG_BYTES;
+export const LOCATOR_BYTES = LOCATOR_PLAIN_BYTES + AEAD_TAG_BYTES;
 /** Context, commitment, locator: the first frame starts here. */
-export const PACK_HEADER_BYTES = PACK_CONTEXT_BYTES + COMMITMENT_BYTES + LOCATOR_BYTES;
+export const PACK_HEADER_BYTES = PACK_CONTEXT_BYTES + KEY_COMMITMENT_BYTES + LOCATOR_BYTES;
 
 /** Positions, in nonce and AAD, of what is not a frame. */
 export const TABLE_POSITION = 0xffffffff;
@@ -78,7 +77,7 @@ export function decodeLocator(plain: Uint8Array, packBytes: number): Locator {
   const locator = { offset: view.readUInt32LE(0), sealedBytes: view.readUInt32LE(4) };
   if (
     locator.offset < PACK_HEADER_BYTES ||
-    locator.sealedBytes < TABLE_HEAD_BYTES + TAG_BYTES ||
+    locator.sealedBytes < TABLE_HEAD_BYTES + AEAD_TAG_BYTES ||
     locator.offset + locator.sealedBytes > packBytes
   ) {
     throw malformedTable("its table lies outside");
@@ -161,11 +160,11 @@ export function decodeTable(bytes: Uint8Array, packBytes: number): readonly Fram
     const count = table.readUInt32LE(at + 16);
     if (
       offset < PACK_HEADER_BYTES ||
-      sealedBytes < TAG_BYTES ||
-      sealedBytes > FRAME_BYTES_MAX + TAG_BYTES ||
+      sealedBytes < AEAD_TAG_BYTES ||
+      sealedBytes > FRAME_BYTES_MAX + AEAD_TAG_BYTES ||
       offset + sealedBytes > packBytes ||
       rawBytes > FRAME_BYTES_MAX ||
-      (codec === "stored" && rawBytes !== sealedBytes - TAG_BYTES) ||
+      (codec === "stored" && rawBytes !== sealedBytes - AEAD_TAG_BYTES) ||
       chunkAt + count * TABLE_CHUNK_BYTES > table.length
     ) {
       throw malformedTable(`frame ${i} is impossible`);

@@ -45,7 +45,10 @@ export type ShardFront = {
   readonly leaves: Uint8Array;
 };
 
-/** Blocks in each piece of a pack of this length: the pack is dealt in rows of k blocks, the last row filled with zeros. */
+/**
+ * Blocks in each piece of a pack of this length: the pack is dealt in rows of k blocks, the last row
+ * filled with zeros.
+ */
 export function blocksPerPiece(packBytes: number, k: number): number {
   return Math.ceil(packBytes / (k * BLOCK_BYTES));
 }
