@@ -30,10 +30,6 @@ test("killed at random moments, protect loses nothing committed and a rerun comp
     }
   };
   addFiles(0);
-  let rawBytes = 0;
-  for (const file of Object.values(treeOf(state.path("data")))) {
-    rawBytes += Number(/ (\d+) bytes/.exec(file)?.[1] ?? 0);
-  }
   // How long a whole run takes, so that the kills are spread over all of it.
   const began = performance.now();
   const whole = good(await state.protect());

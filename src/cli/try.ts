@@ -26,6 +26,8 @@ const TRIAL_NAME = "exclave-trial";
 /** Names, tables and headers, at most; and what a trial needs however small its input. */
 const STORED_OVERHEAD = 1.05;
 const ROOM_MIN_BYTES = 64e6;
+/** Before that a guess at the time left is worth nothing. */
+const GUESS_AFTER_SECONDS = 2;
 
 export const tryCommand: MakeCommand = (terminal, setExit) =>
   new Command("try")
@@ -213,12 +215,13 @@ function lostFiles({ restored }: { readonly restored: TrialReport["restored"] })
 function liveLines(
   terminal: Terminal,
   input: Survey,
-): Pick<TrialOptions, "onStep" | "onProtect" | "onRestore" | "onCompare" | "onNotice"> {
+): Pick<TrialOptions, "onStep" | "onProtect" | "onRestore" | "onCompare"> {
   let startedMs = performance.now();
   const line = (doing: string, files: number, bytes: number): string => {
-    const rate = bytes / Math.max((performance.now() - startedMs) / 1000, 0.001);
+    const seconds = (performance.now() - startedMs) / 1000;
+    const rate = bytes / Math.max(seconds, 0.001);
     const left =
-      bytes > 0 && bytes < input.bytes
+      seconds > GUESS_AFTER_SECONDS && bytes > 0 && bytes < input.bytes
         ? `, ${formatSeconds((input.bytes - bytes) / rate)} left`
         : "";
     return (
@@ -237,11 +240,10 @@ function liveLines(
       ),
     onRestore: (progress) =>
       terminal.progress({ step: "restore", ...progress }, () =>
-        line("restoring without two sites", progress.files, progress.bytes),
+        line("restoring", progress.files, progress.bytes),
       ),
     onCompare: ({ files, bytes }) =>
       terminal.progress({ step: "compare", files, bytes }, () => line("comparing", files, bytes)),
-    onNotice: (notice) => terminal.notice(notice),
   };
 }
 

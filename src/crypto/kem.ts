@@ -28,7 +28,6 @@ export const KEM_SEED_BYTES = 32;
 export const KEM_PUBLIC_KEY_BYTES = ML_KEM_1024.publicBytes + P384.publicBytes;
 const PQ_CIPHERTEXT_BYTES = 1568;
 export const KEM_CIPHERTEXT_BYTES = PQ_CIPHERTEXT_BYTES + P384.publicBytes;
-export const KEM_SHARED_SECRET_BYTES = 32;
 
 const LABEL = utf8("MLKEM1024-P384");
 

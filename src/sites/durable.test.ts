@@ -5,7 +5,7 @@ import { join } from "node:path";
 import { test } from "node:test";
 import fc from "fast-check";
 import { mountSmall, temporaryFolder } from "../../test/support/places.ts";
-import { makeDirectoryDurably, syncDirectory, writeDurably } from "./durable.ts";
+import { makeDirectoryDurably, syncDirectory, writeDurably, writeOnceDurably } from "./durable.ts";
 
 test("a file is written from its parts, and the temporary one is gone", async (t) => {
   const folder = temporaryFolder(t);
@@ -36,6 +36,15 @@ test("the file replaces what has its name in one step", async (t) => {
   await writeFile(join(folder, "file"), "before");
   await writeDurably(join(folder, "file"), join(folder, "temporary"), [Buffer.from("after")]);
   assert.equal(readFileSync(join(folder, "file"), "utf8"), "after");
+});
+
+test("written once, a file gives way to what has its name already", async (t) => {
+  const folder = temporaryFolder(t);
+  const write = (text: string) =>
+    writeOnceDurably(join(folder, "file"), join(folder, "temporary"), [Buffer.from(text)]);
+  assert.deepEqual([await write("first"), await write("second")], [true, false]);
+  assert.equal(readFileSync(join(folder, "file"), "utf8"), "first");
+  assert.deepEqual(readdirSync(folder), ["file"]);
 });
 
 test("when it cannot be renamed, the temporary file is gone and the old one untouched", async (t) => {

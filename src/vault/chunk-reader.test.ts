@@ -58,7 +58,9 @@ test("a segment that ends within a record, or claims an endless one, is refused"
   }
   const endless = Buffer.from(record);
   endless.writeUInt32LE(0xffffffff, 16);
-  assert.throws(() => segment(endless, [7]), code("malformed"));
+  // At once, not when memory has run out or the stream has.
+  const decoder = new SegmentDecoder();
+  assert.throws(() => [...decoder.push(endless.subarray(0, 20))], code("malformed"));
 });
 
 test("the ids of a table are those of its frames, in order", () => {
@@ -118,6 +120,30 @@ test("chunks of many packs are read in any order, with few of them open", () => 
     const found = reader.read(keys.chunkId(chunk), chunk.length);
     assert.ok(Buffer.from(found).equals(chunk));
   }
+});
+
+test("what is open stays open, and of many packs only a few", () => {
+  const chunks = Array.from({ length: 12 }, (_, i) => noise(50_000, i));
+  const { packs, index, gather } = stored(chunks, 65_536);
+  assert.equal(packs.length, 12);
+  let fetched = 0;
+  const counting: GatherOptions = {
+    ...gather,
+    fetch: (requests) => {
+      fetched += requests.length;
+      return gather.fetch(requests);
+    },
+  };
+  const reader = new ChunkReader(keys, index, counting);
+  const cost = (chunk: Uint8Array): number => {
+    const before = fetched;
+    reader.read(keys.chunkId(chunk), chunk.length);
+    return fetched - before;
+  };
+  assert.ok(cost(chunks[0]!) > 0);
+  assert.equal(cost(chunks[0]!), 0, "it is open");
+  for (const chunk of chunks) cost(chunk);
+  assert.ok(cost(chunks[0]!) > 0, "it was closed to make room");
 });
 
 test("a chunk that the index lacks is not found; one of another length or id is not handed out", () => {

@@ -209,6 +209,20 @@ test("the same bytes dispersed again have no piece in common with before", () =>
   }
 });
 
+test("the last row is filled with zeros, and with nothing that was dispersed before", () => {
+  arena.disperse(noise(PACK_BYTES_MAX, 1), 3, 5);
+  // Two blocks and a bit: the third of three ends early, and the next row has no second and third.
+  for (const packBytes of [2 * BLOCK_BYTES + 100, 3 * BLOCK_BYTES + 100]) {
+    const { ref, shards } = arena.disperse(noise(packBytes, 2), 3, 5);
+    const row = blocksPerPiece(packBytes, 3) - 1;
+    const blocks = Array.from({ length: 3 }, (_, i) =>
+      Buffer.from(shards[i]!.subarray(frontBytes(ref) + row * BLOCK_BYTES)),
+    );
+    const filled = Buffer.concat(blocks).subarray(packBytes - 3 * row * BLOCK_BYTES);
+    assert.ok(filled.length > 0 && filled.every((byte) => byte === 0));
+  }
+});
+
 /** Any k shards of one dispersal into another: what a repairer does, who has no key of the State. */
 function redisperse(
   ref: Parameters<Arena["gather"]>[0],

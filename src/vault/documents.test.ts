@@ -142,7 +142,12 @@ test("a line of charters that is broken ends where it breaks", () => {
   assert.equal(current(two, next(first, 3)), two.id, "it names one before the last");
   assert.equal(current(next({ id: "77".repeat(32) }, 2)), first.id, "it names one unknown");
   assert.equal(current(next({ id: first.state }, 2)), first.id, "it names the State");
-  const { previous: _, ...orphan } = { ...founding, version: 2, previous: "" };
+  const { previous: _, ...orphan } = {
+    ...founding,
+    version: 2,
+    time: "2026-05-01T00:00:00.000Z",
+    previous: "",
+  };
   assert.equal(current(signCharter(orphan, recovery.signing)), first.id, "it names none");
   assert.throws(() => chainOf(two, three), code("untrusted"), "the founding one is missing");
 });

@@ -35,6 +35,7 @@ import {
   TABLE_POSITION,
 } from "./pack.ts";
 import { PackReader } from "./pack-reader.ts";
+import type { SealedPack } from "./pack-writer.ts";
 
 const code =
   (...codes: ErrorCode[]) =>
@@ -395,6 +396,34 @@ test("a table with hostile numbers is refused", () => {
     assert.throws(() => decodeTable(table.subarray(0, length), packBytes), code("malformed"));
   }
   assert.throws(() => decodeTable(Buffer.concat([table, table]), packBytes), code("malformed"));
+});
+
+test("a table with a frame beyond its bound, or with chunks outside frames, is refused", () => {
+  const packBytes = 64 * 1024 * 1024;
+  const frame = (bytes: number): Frame => ({
+    offset: PACK_HEADER_BYTES,
+    sealedBytes: 100,
+    rawBytes: bytes,
+    codec: "zstd",
+    chunks: [{ id: noise(32, 1), offset: 0, bytes }],
+  });
+  assert.equal(decodeTable(encodeTable([frame(FRAME_BYTES_MAX)]), packBytes).length, 1);
+  assert.throws(
+    () => decodeTable(encodeTable([frame(FRAME_BYTES_MAX + 1)]), packBytes),
+    code("malformed"),
+  );
+  const outside = Buffer.concat([encodeTable([]), Buffer.alloc(36)]);
+  outside.writeUInt32LE(1, 8);
+  assert.throws(() => decodeTable(outside, packBytes), code("malformed"));
+});
+
+test("small chunks share frames, up to a frame's bound", () => {
+  const chunks = Array.from({ length: 100 }, (_, i) => noise(30_000, i));
+  const [{ bytes, table }] = sealPacks(chunks, { packBytes: 4 * FRAME_BYTES_MAX }) as [SealedPack];
+  assert.deepEqual(
+    decodeTable(table, bytes.length).map((frame) => frame.chunks.length),
+    [34, 34, 32],
+  );
 });
 
 test("ids in a pack's first bytes are where the format has them", () => {

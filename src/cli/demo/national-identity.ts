@@ -31,7 +31,8 @@ export interface Identity {
 /** An identity whose present card was issued on `issuedOn`, for ten years. */
 export function inventIdentity(random: Random, serial: number, issuedOn: number): Identity {
   const digits = padded(serial, 6);
-  const check = Array.from(digits).reduce((sum, digit, at) => sum + Number(digit) * (7 - at), 0) % 11;
+  const check =
+    Array.from(digits).reduce((sum, digit, at) => sum + Number(digit) * (7 - at), 0) % 11;
   const identityNumber = `SB${digits}${check === 10 ? "X" : check}`;
   const cardNumber = `C${padded(random.below(100_000_000), 8)}`;
   const district = random.pick(districts);

@@ -44,7 +44,7 @@ export interface RegisterSizes {
 }
 
 export const demoSizes: RegisterSizes = {
-  births: 24_000,
+  births: 12_000,
   marriages: 12_000,
   deaths: 8_000,
   identities: 30_000,

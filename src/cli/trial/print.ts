@@ -67,6 +67,7 @@ function printCost(page: Page, report: TrialReport): void {
     `Any ${THRESHOLD} of the ${SITES} sites bring it back, so ${SITES - THRESHOLD} may be ` +
       `lost; ${THRESHOLD - 1} together read nothing, even with every key of the State stolen.`,
   );
+  for (const notice of report.notices) page.text(`Noticed: ${notice}.`);
   const { bitsPerSecond, hoursPerNight, seconds, nights } = report.upload;
   page.text(
     `To send all of it abroad over ${formatLink(bitsPerSecond)}, with the line to itself: ` +

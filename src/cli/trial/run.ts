@@ -43,13 +43,14 @@ export type TrialOptions = {
   readonly onProtect: (progress: ProtectProgress) => void;
   readonly onRestore: (progress: RestoreProgress) => void;
   readonly onCompare: (progress: { readonly files: number; readonly bytes: number }) => void;
-  readonly onNotice: (notice: string) => void;
 };
 
 type NotKept = { readonly path: string; readonly kind: string; readonly why: string };
 
 export type TrialResult = {
   readonly protected: ProtectReport;
+  /** What `protect` noticed about the input. */
+  readonly notices: readonly string[];
   /** What each site holds. */
   readonly sites: readonly { readonly site: string; readonly bytes: number }[];
   readonly lost: readonly string[];
@@ -72,6 +73,7 @@ export async function runTrial(options: TrialOptions): Promise<TrialResult> {
   const catalog = new Catalog(home.catalogPath, home.state);
   try {
     options.onStep("protect");
+    const notices: string[] = [];
     const notKept: NotKept[] = [];
     const leftOut = new Set<string>();
     const protectedAtMs = Date.now();
@@ -81,7 +83,7 @@ export async function runTrial(options: TrialOptions): Promise<TrialResult> {
       register,
       now: new Date(),
       onProgress: options.onProtect,
-      onNotice: options.onNotice,
+      onNotice: (notice) => notices.push(notice),
       onProblem: (_part, problem: Problem) => {
         const { path, kind, why } = problem;
         // What changed while it was read is there, and compared against nothing.
@@ -136,6 +138,7 @@ export async function runTrial(options: TrialOptions): Promise<TrialResult> {
     });
     return {
       protected: report,
+      notices,
       sites,
       lost,
       restored,
