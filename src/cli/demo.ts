@@ -15,8 +15,8 @@ import type { MakeCommand } from "./main.ts";
 import { newPage } from "./page.ts";
 
 const SEED = 20_260_316;
-/** Measured at its highest, with the originals, the restored copy, five sites, two homes; a third to spare. */
-const ROOM_BYTES = 800e6;
+/** About 250 MB at its highest: originals, restored copy, sites and homes together; and some to spare. */
+const ROOM_BYTES = 400e6;
 
 export const demoCommand: MakeCommand = (terminal, setExit) =>
   new Command("demo")

@@ -45,6 +45,7 @@ export type CommitOptions = {
   readonly writer: QuorumWriter;
   readonly known: KnownPacks;
   readonly context: EpochContext;
+  readonly epochKeyId: string;
   readonly sequence: number;
   readonly previous?: DocumentId;
   readonly now: Date;
@@ -84,6 +85,7 @@ export async function commitSnapshot(options: CommitOptions): Promise<DocumentId
     kind: "statement",
     format: 1,
     ...bound,
+    epochKeyId: options.epochKeyId,
     agent: home.agent.id,
     random: documentRandom(),
     ...(previous === undefined ? {} : { previous }),

@@ -10,7 +10,7 @@ import type { SealSession } from "./seal-session.ts";
 
 const PUSH_BYTES = 512 * 1024;
 /** Chunk references that a root holds itself; of a longer stream the list is stored as a stream. */
-const REFS_IN_ROOT_MAX = 512;
+const REFS_IN_ROOT_MAX = 64;
 /** Entry streams all go through one worker, so that their chunks are cut in order. */
 const ENTRY_WORKER = 0;
 

@@ -2,7 +2,7 @@
 import { randomBytes } from "node:crypto";
 import { fromBase64 } from "../crypto/bytes.ts";
 import type { Catalog } from "../vault/catalog.ts";
-import { wrapEpochKey } from "../vault/documents.ts";
+import { firstEpochOf, wrapEpochKey } from "../vault/documents.ts";
 import { EPOCH_KEY_BYTES } from "../vault/epoch-keys.ts";
 import type { Home, RegisterConfig } from "../vault/home.ts";
 import { type EpochContext, parseId } from "../vault/identifiers.ts";
@@ -34,7 +34,7 @@ export async function beginEpoch(
 ): Promise<OpenEpoch> {
   const id = parseId("RegisterId", register.id);
   const known = [register.epoch, ...catalog.snapshots(id).map(({ epoch }) => epoch)];
-  const context = home.context(register, Math.max(...known) + 1);
+  const context = home.context(register, Math.max(firstEpochOf(home.term), Math.max(...known) + 1));
   const key = randomBytes(EPOCH_KEY_BYTES);
   await home.saveEpochKey(id, context.epoch, key);
   const { recovery, reader } = home.charters.current;

@@ -5,7 +5,7 @@ import { ExclaveError } from "../errors.ts";
 import { loadNative } from "../platform/native.ts";
 import { checkPlacement } from "../sites/placement.ts";
 import type { Catalog, SnapshotRow } from "../vault/catalog.ts";
-import { type SnapshotRoot, verifyCharters } from "../vault/documents.ts";
+import { epochKeyIdOf, type SnapshotRoot, verifyCharters } from "../vault/documents.ts";
 import {
   type Home,
   identityOf,
@@ -166,6 +166,7 @@ async function protectLocked(
       writer,
       known,
       context: epoch.context,
+      epochKeyId: epochKeyIdOf(epoch.key, epoch.context),
       sequence,
       ...(parent ? { previous: parent.id } : {}),
       now,
@@ -202,9 +203,9 @@ async function requireCurrent(home: Home, places: readonly SitePlace[]): Promise
   if (news.length === 0) return;
   const fetched = await Promise.allSettled(news.map((id) => fetchDocument(places, "charter", id)));
   const envelopes = fetched.flatMap((one) => (one.status === "fulfilled" ? [one.value] : []));
-  const { charters, recoverySigning } = home.charters;
+  const { recoverySigning } = home.charters;
   const seen = verifyCharters([...home.charters.envelopes, ...envelopes], recoverySigning);
-  if (seen.charters.length <= charters.length) return;
+  if (seen.currentId === home.charters.currentId) return;
   throw new ExclaveError(
     "untrusted",
     `this home has been superseded: since ${seen.current.time} the State writes from another home (term ${seen.current.term}). Nothing was written`,

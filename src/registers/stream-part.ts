@@ -42,8 +42,10 @@ export async function protectStream(options: ProtectStreamOptions): Promise<Part
     const push = async (bytes: Uint8Array<ArrayBuffer>, end: boolean): Promise<void> => {
       await keep();
       const task = { type: "push", stream: "content", kind: "data", bytes, end } as const;
+      // Read now: what is transferred is empty here afterwards.
+      const { length } = bytes;
       ({ done: pushed } = await session.submit(task, { worker, transfer: [bytes.buffer] }));
-      progress.bytes += bytes.length;
+      progress.bytes += length;
       options.onProgress(progress);
     };
     for await (const block of gathered(input)) await push(block, false);

@@ -5,6 +5,7 @@
  */
 import { randomBytes } from "node:crypto";
 import { z } from "zod";
+import { keyCommitment } from "../crypto/aead.ts";
 import { fromBase64, toBase64, toHex } from "../crypto/bytes.ts";
 import { envelopeId, openEnvelope, signEnvelope } from "../crypto/dsse.ts";
 import { sha256 } from "../crypto/hash.ts";
@@ -36,7 +37,13 @@ const time = z
 const count = z.int().min(0);
 /** Epochs are 4 bytes wherever they are bound into keys and shards. */
 const epochNumber = z.int().min(1).max(0xffffffff);
+/** An epoch's number divided by this is its term. */
+const EPOCHS_PER_TERM = 65_536;
+/** A root is one chunk, so there is room for so many parts in it. */
+export const PARTS_MAX = 64;
 const label = z.string().min(1).max(200);
+/** Names of registers, parts and sites: safe as a file name everywhere. */
+export const shortName = z.string().regex(/^[a-z0-9][a-z0-9._-]{0,62}$/);
 
 /** 16 random bytes in every document, so that no hash of one can be guessed. */
 export function documentRandom(): string {
@@ -71,6 +78,8 @@ const statementSchema = z.strictObject({
   state: hex(32),
   register: hex(16),
   epoch: epochNumber,
+  /** Commits to the epoch's key: of several wraps, the one that holds it counts. */
+  epochKeyId: hex(32),
   term: z.int().min(1),
   /** 1, 2, 3 … within the register, over all epochs. */
   sequence: z.int().min(1),
@@ -92,6 +101,7 @@ const wrapSchema = z.strictObject({
   state: hex(32),
   register: hex(16),
   epoch: epochNumber,
+  epochKeyId: hex(32),
   term: z.int().min(1),
   time,
   random: hex(16),
@@ -110,7 +120,7 @@ const siteSchema = z.strictObject({
   stateName: label,
   time,
   random: hex(16),
-  name: label,
+  name: shortName,
   country: z.string().regex(/^[A-Z]{2}$/),
   operator: label,
   hazardZone: label,
@@ -134,11 +144,12 @@ function payloadType(kind: DocumentKind): string {
   return `application/vnd.exclave.${kind}.v1+json`;
 }
 
-/** Signs a document. */
+/** Signs a document. Throws `usage` when it has not the form that a reader would accept. */
 export function signDocument<K extends DocumentKind>(
   document: Documents[K] & { readonly kind: K },
   keys: readonly SigningKey[],
 ): StoredDocument {
+  requireForm(document.kind, SCHEMAS[document.kind], document);
   return store(signEnvelope(payloadType(document.kind), encodeJson(document), keys));
 }
 
@@ -146,9 +157,24 @@ function store(bytes: Uint8Array): StoredDocument {
   return { id: parseId("DocumentId", envelopeId(bytes)), bytes };
 }
 
+/** What is written is held to the form of what is read, so nothing is stored that is refused later. */
+function requireForm(what: string, schema: z.ZodType, value: unknown): void {
+  const parsed = schema.safeParse(value);
+  if (parsed.success) return;
+  const [issue] = parsed.error.issues;
+  throw new ExclaveError(
+    "usage",
+    `a ${what} cannot say this (${issue?.path.join(".") ?? ""}: ${issue?.message ?? ""}). It was not written`,
+    { cause: parsed.error },
+  );
+}
+
 /** A document whose signature verified, and by whom it was signed. */
 export type Opened<K extends DocumentKind> = {
+  /** SHA-256 of the envelope: the name of the object. */
   readonly id: DocumentId;
+  /** SHA-256 of the payload: what was said, however often it was put into envelopes. */
+  readonly payloadId: DocumentId;
   readonly document: Documents[K];
   readonly keyIds: readonly string[];
 };
@@ -163,7 +189,12 @@ export function openDocument<K extends DocumentKind>(
   trusted: ReadonlyMap<string, PublicSigningKey>,
 ): Opened<K> {
   const { payload, keyIds } = openEnvelope(bytes, payloadType(kind), trusted);
-  return { id: store(bytes).id, document: parsePayload(kind, payload), keyIds };
+  return {
+    id: store(bytes).id,
+    payloadId: idFromBytes("DocumentId", sha256(payload)),
+    document: parsePayload(kind, payload),
+    keyIds,
+  };
 }
 
 function parsePayload<K extends DocumentKind>(kind: K, payload: Uint8Array): Documents[K] {
@@ -289,6 +320,11 @@ export function signCharter(
   return { ...signDocument(charter, [recovery]), state: stateIdOf(encodeJson(charter)) };
 }
 
+/** The public name of an epoch key: its commitment (HMAC-SHA-256) in the epoch's context, hexadecimal. */
+export function epochKeyIdOf(epochKey: Uint8Array, context: EpochContext): string {
+  return toHex(keyCommitment(epochKey, epochContextBytes(context)));
+}
+
 function wrapContext(context: EpochContext, recipient: EpochWrap["recipient"]): Uint8Array {
   return Buffer.concat([
     Buffer.from(`exclave/v1 epoch key\0${recipient}\0`),
@@ -315,6 +351,7 @@ export function wrapEpochKey(
       state: context.state,
       register: context.register,
       epoch: context.epoch,
+      epochKeyId: epochKeyIdOf(epochKey, context),
       term: by.term,
       time: by.time.toISOString(),
       random: documentRandom(),
@@ -335,8 +372,9 @@ export function unwrapEpochKey(wrap: EpochWrap, key: KemKeyPair): Uint8Array {
     { encapsulation: fromBase64(wrap.encapsulation), sealed: fromBase64(wrap.sealed) },
     wrapContext(context, wrap.recipient),
   );
-  if (secret.length !== EPOCH_KEY_BYTES)
-    throw new ExclaveError("malformed", "a wrap holds no epoch key");
+  if (secret.length !== EPOCH_KEY_BYTES || epochKeyIdOf(secret, context) !== wrap.epochKeyId) {
+    throw new ExclaveError("altered", "a wrap holds another key than it says");
+  }
   return secret;
 }
 
@@ -349,6 +387,35 @@ export function epochOf(document: Statement | EpochWrap): EpochContext {
   };
 }
 
+/** The first epoch of a term. Epochs are numbered within their term, so no two homes share a number. */
+export function firstEpochOf(term: number): number {
+  return term * EPOCHS_PER_TERM;
+}
+
+function isEpochOf(term: number, epoch: number): boolean {
+  return Math.floor(epoch / EPOCHS_PER_TERM) === term;
+}
+
+/**
+ * Accepts a wrap: signed by the agent of the term in which its epoch was begun. Throws `untrusted`
+ * otherwise, `foreign-state` for another State's.
+ */
+export function openWrap(bytes: Uint8Array, chain: CharterChain): Opened<"wrap"> {
+  const opened = openDocument("wrap", bytes, agentKeys(chain));
+  const { state, term, epoch } = opened.document;
+  requireState(state, chain);
+  const byAgentOfTerm = opened.keyIds.some((id) => chain.agents.get(id)?.term === term);
+  if (!byAgentOfTerm || !isEpochOf(term, epoch)) {
+    throw new ExclaveError("untrusted", "a wrap is not by an agent of its epoch's term");
+  }
+  return opened;
+}
+
+function requireState(state: string, chain: CharterChain): void {
+  if (state === chain.state) return;
+  throw new ExclaveError("foreign-state", "a document belongs to another State");
+}
+
 /**
  * Accepts a statement: signed by an agent of the charter, in a term that is that agent's.
  * Throws `untrusted` otherwise, `foreign-state` for another State's.
@@ -356,12 +423,11 @@ export function epochOf(document: Statement | EpochWrap): EpochContext {
 export function openStatement(bytes: Uint8Array, chain: CharterChain): Opened<"statement"> {
   const opened = openDocument("statement", bytes, agentKeys(chain));
   const { document, keyIds } = opened;
-  if (document.state !== chain.state) {
-    throw new ExclaveError("foreign-state", "a statement belongs to another State");
-  }
+  requireState(document.state, chain);
   if (
     !keyIds.includes(document.agent) ||
-    chain.agents.get(document.agent)?.term !== document.term
+    chain.agents.get(document.agent)?.term !== document.term ||
+    !isEpochOf(document.term, document.epoch)
   ) {
     throw new ExclaveError("untrusted", "a statement is not by an agent of its term");
   }
@@ -388,19 +454,21 @@ const rootSchema = z.strictObject({
   term: z.int().min(1),
   sequence: z.int().min(1),
   time,
-  name: label,
+  name: shortName,
   /** False when some entries could not be read. */
   complete: z.boolean(),
   k: z.int().min(1).max(32),
   /** Losses that the write quorum provides for: w = k + survive. */
   survive: z.int().min(0).max(31),
   sites: z
-    .array(z.strictObject({ name: label, country: z.string(), operator: label, hazardZone: label }))
+    .array(
+      z.strictObject({ name: shortName, country: z.string(), operator: label, hazardZone: label }),
+    )
     .max(32),
   parts: z
     .array(
       z.strictObject({
-        name: label,
+        name: shortName,
         kind: z.enum(["files", "stream"]),
         /** Where it was protected from, for people. */
         source: z.string().max(65_536),
@@ -412,7 +480,7 @@ const rootSchema = z.strictObject({
       }),
     )
     .min(1)
-    .max(256),
+    .max(PARTS_MAX),
   /** Exactly the index segments that this snapshot uses. */
   index: z
     .array(z.strictObject({ packs: z.array(hex(16)).max(4096), segment: streamSchema }))
@@ -425,6 +493,7 @@ export type SnapshotRoot = z.infer<typeof rootSchema>;
 export const ROOT_BYTES_MAX = 1024 * 1024;
 
 export function encodeRoot(root: SnapshotRoot): Uint8Array {
+  requireForm("recovery point", rootSchema, root);
   return encodeJson(root, { bytesMax: ROOT_BYTES_MAX });
 }
 

@@ -344,6 +344,8 @@ test("a stream that ends within a record is refused", () => {
 test("fields out of their range are refused", () => {
   const root = directory("");
   refuses([{ ...root, mode: 0o10000 }], "a mode");
+  refuses([{ ...root, uid: 2 ** 32 }], "a user");
+  refuses([{ ...root, gid: 2 ** 32 }], "a group");
   refuses([{ ...root, mtimeNsec: 1e9 }], "nanoseconds");
   refuses([{ ...root, ctimeNsec: 1e9 }], "nanoseconds");
   refuses([{ ...root, ino: 2n ** 64n }], "an inode");

@@ -331,6 +331,8 @@ function decodeEntry(body: Uint8Array, previous: string): Entry {
   const rdevMinor = reader.varint();
   if (
     mode > 0o7777 ||
+    uid >= 2 ** 32 ||
+    gid >= 2 ** 32 ||
     mtimeNsec >= 1e9 ||
     ctimeNsec >= 1e9 ||
     inoHigh >= 2 ** 32 ||

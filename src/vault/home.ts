@@ -17,10 +17,10 @@ import { parseStrictJson } from "../crypto/strict-json.ts";
 import { ExclaveError } from "../errors.ts";
 import { writeDurably } from "../sites/durable.ts";
 import type { SiteIdentity } from "../sites/site.ts";
-import { type CharterChain, verifyCharters } from "./documents.ts";
+import { type CharterChain, PARTS_MAX, shortName, verifyCharters } from "./documents.ts";
 import { type EpochContext, parseId, type RegisterId, type StateId } from "./identifiers.ts";
 
-const name = z.string().regex(/^[a-z0-9][a-z0-9._-]{0,62}$/);
+const name = shortName;
 
 const siteSchema = z.strictObject({
   name,
@@ -37,7 +37,7 @@ const partSchema = z.strictObject({
   kind: z.enum(["files", "stream"]),
   /** Absolute; "" for streams. */
   path: z.string(),
-  excludes: z.array(z.string()),
+  excludes: z.array(z.string().max(4096)).max(1024),
   oneFileSystem: z.boolean(),
 });
 export type PartConfig = z.infer<typeof partSchema>;
@@ -45,7 +45,7 @@ export type PartConfig = z.infer<typeof partSchema>;
 const registerSchema = z.strictObject({
   name,
   id: z.string().regex(/^[0-9a-f]{32}$/),
-  parts: z.array(partSchema).min(1),
+  parts: z.array(partSchema).min(1).max(PARTS_MAX),
   /** In the order of the shards. */
   sites: z.array(name).min(1).max(32),
   k: z.int().min(1).max(32),
@@ -157,7 +157,16 @@ export class Home {
   }
 
   async saveConfig(config: HomeConfig): Promise<void> {
-    await writeIn(this.path, "config.json", encodeConfig(configSchema.parse(config)));
+    const parsed = configSchema.safeParse(config);
+    if (!parsed.success) {
+      const [issue] = parsed.error.issues;
+      throw new ExclaveError(
+        "usage",
+        `this cannot be configured (${issue?.path.join(".") ?? ""}: ${issue?.message ?? ""}). Nothing was changed`,
+        { cause: parsed.error },
+      );
+    }
+    await writeIn(this.path, "config.json", encodeConfig(parsed.data));
     this.#config = config;
   }
 
