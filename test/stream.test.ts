@@ -1,5 +1,6 @@
 /** Registers that a dump tool writes. */
 import assert from "node:assert/strict";
+import { existsSync, writeFileSync } from "node:fs";
 import { describe, test } from "node:test";
 import type { ProtectReport } from "../src/registers/protect.ts";
 import { ended, failed, good, start } from "./support/cli.ts";
@@ -76,6 +77,46 @@ describe("a stream", () => {
     good(await state.run(["protect", "docs", "--", process.execPath, "-e", script, "--", ...args]));
     const out = await state.run(["restore", "docs", "--stdout"], { json: false });
     assert.equal(out.stdout.toString(), args.join("|"));
+  });
+
+  test("a command that ends before anyone could read is protected all the same", async (t) => {
+    const state = await TestState.found(t, { register: STREAM });
+    for (const [i, args] of [
+      ["/bin/echo", "quick"],
+      ["/bin/cat", state.path("dump")],
+    ].entries()) {
+      writeFileSync(state.path("dump"), "50 KiB ".repeat(7500));
+      good(await state.run(["protect", "docs", "--", ...args]));
+      const out = await state.run(["restore", "docs", "--stdout"], { json: false });
+      assert.equal(out.stdout.length, i === 0 ? "quick\n".length : 52_500, args[0]);
+    }
+  });
+
+  test("a command is not run when its output could not be stored", async (t) => {
+    const state = await TestState.found(t, { register: STREAM });
+    state.lose("bb", "kn");
+    failed(
+      await state.run([
+        "protect",
+        "docs",
+        "--",
+        "/bin/sh",
+        "-c",
+        `echo ran > ${state.path("ran")}`,
+      ]),
+      "write-quorum",
+    );
+    assert.ok(!existsSync(state.path("ran")));
+  });
+
+  test("a command is stopped when the run that wants its output fails", async (t) => {
+    const state = await TestState.found(t, { register: STREAM });
+    // It would write for ever; the sites go away meanwhile.
+    const child = start(state.home, ["protect", "docs", "--", "/bin/cat", "/dev/urandom"]);
+    const outcome = ended(child);
+    await state.shards(1);
+    state.lose("bb", "kn");
+    failed(await outcome, "write-quorum");
   });
 
   for (const { name, script, says } of [

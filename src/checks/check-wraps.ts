@@ -7,7 +7,7 @@ import { equalConstantTime } from "../crypto/bytes.ts";
 import { ExclaveError, isExclaveError } from "../errors.ts";
 import { documentIds, fetchDocument } from "../registers/import-snapshots.ts";
 import type { Catalog } from "../vault/catalog.ts";
-import { agentKeys, openDocument, unwrapEpochKey } from "../vault/documents.ts";
+import { openStatement, openWrap, unwrapEpochKey } from "../vault/documents.ts";
 import type { Home } from "../vault/home.ts";
 import { parseId } from "../vault/identifiers.ts";
 import { openSites } from "../vault/open-sites.ts";
@@ -36,13 +36,13 @@ export async function checkWraps(options: {
   const register = home.register(options.register);
   const id = parseId("RegisterId", register.id);
   const places = await openSites(home, register);
-  const opened = new Map<number, Uint8Array>();
+  const opened = new Map<string, Uint8Array>();
   for (const wrap of await documentIds(places, "wrap")) {
     try {
       const bytes = await fetchDocument(places, "wrap", wrap);
-      const { document } = openDocument("wrap", bytes, agentKeys(home.charters));
+      const { document } = openWrap(bytes, home.charters);
       if (document.register !== id || document.recipient !== "recovery") continue;
-      opened.set(document.epoch, unwrapEpochKey(document, kem));
+      opened.set(document.epochKeyId, unwrapEpochKey(document, kem));
     } catch (error) {
       // A wrap that does not open is as good as none; the epoch that has no other is named below.
       if (!isExclaveError(error)) throw error;
@@ -50,8 +50,16 @@ export async function checkWraps(options: {
   }
   const failed: { epoch: number; why: string }[] = [];
   const good: number[] = [];
-  for (const epoch of new Set(catalog.snapshots(id).map((snapshot) => snapshot.epoch))) {
-    const unwrapped = opened.get(epoch);
+  const used = new Map(
+    catalog
+      .snapshots(id)
+      .map(({ epoch, envelope }) => [
+        epoch,
+        openStatement(envelope, home.charters).document.epochKeyId,
+      ]),
+  );
+  for (const [epoch, epochKeyId] of used) {
+    const unwrapped = opened.get(epochKeyId);
     const atHome = await home.epochKey(id, epoch);
     if (!unwrapped) failed.push({ epoch, why: "no site has a wrap that this key opens" });
     else if (atHome && !equalConstantTime(unwrapped, atHome)) {

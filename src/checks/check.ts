@@ -2,12 +2,20 @@
 
 import { toHex } from "../crypto/bytes.ts";
 import { sha256 } from "../crypto/hash.ts";
+import { isExclaveError } from "../errors.ts";
 import { startReadPool } from "../registers/epoch-reader.ts";
 import { readDocument } from "../registers/import-snapshots.ts";
 import { listHeld } from "../registers/known-packs.ts";
 import { defaultWorkers } from "../registers/seal-session.ts";
+import type { ObjectKind, Site } from "../sites/site.ts";
 import type { Catalog, PackRow } from "../vault/catalog.ts";
-import { openStatement } from "../vault/documents.ts";
+import {
+  type CharterChain,
+  type EpochWrap,
+  openDocument,
+  openStatement,
+  openWrap,
+} from "../vault/documents.ts";
 import type { Home } from "../vault/home.ts";
 import { parseId, type RegisterId } from "../vault/identifiers.ts";
 import { isOpen, openSites, type SitePlace } from "../vault/open-sites.ts";
@@ -75,6 +83,10 @@ export async function check(options: CheckOptions): Promise<CheckReport> {
   const run = new CheckRun(options, await openSites(home, register), id, register.k);
   const snapshots = catalog.snapshots(id);
   await run.documents(snapshots.map(({ envelope }) => envelope));
+  const keyIds = snapshots.map(
+    ({ envelope }) => openStatement(envelope, home.charters).document.epochKeyId,
+  );
+  await run.keys(new Set(keyIds));
   await run.packs();
   const report: CheckReport = {
     register: register.name,
@@ -92,6 +104,39 @@ export async function check(options: CheckOptions): Promise<CheckReport> {
   const { good, survives } = report;
   catalog.addCheck(id, report.time, JSON.stringify({ full, good, survives }));
   return report;
+}
+
+/** Every document of a kind that a site has, as it is there. */
+async function documentsOf(
+  place: SitePlace & { readonly site: Site },
+  kind: ObjectKind,
+): Promise<readonly Uint8Array[]> {
+  const documents = [];
+  for await (const name of place.site.list(kind)) {
+    const bytes = await readDocument(place.site, name);
+    if (bytes && toHex(sha256(bytes)) === name.slice(kind.length + 1)) documents.push(bytes);
+  }
+  return documents;
+}
+
+function isCharter(bytes: Uint8Array, payloadId: string, charters: CharterChain): boolean {
+  const { recoverySigning } = charters;
+  try {
+    const trusted = new Map([[recoverySigning.id, recoverySigning]]);
+    return openDocument("charter", bytes, trusted).payloadId === payloadId;
+  } catch (error) {
+    if (!isExclaveError(error)) throw error;
+    return false;
+  }
+}
+
+function openedWrap(bytes: Uint8Array, charters: CharterChain): EpochWrap | undefined {
+  try {
+    return openWrap(bytes, charters).document;
+  } catch (error) {
+    if (!isExclaveError(error)) throw error;
+    return undefined;
+  }
 }
 
 class CheckRun {
@@ -139,6 +184,34 @@ class CheckRun {
     }
   }
 
+  /** That every open site has the charters, and a wrap of each epoch's key for the recovery key. */
+  async keys(epochKeyIds: ReadonlySet<string>): Promise<void> {
+    const { charters } = this.#options.home;
+    for (const place of this.#places) {
+      if (!isOpen(place)) continue;
+      const versions = new Set<string>();
+      for (const bytes of await documentsOf(place, "charter")) {
+        for (const { payloadId } of charters.charters) {
+          if (isCharter(bytes, payloadId, charters)) versions.add(payloadId);
+        }
+      }
+      for (const { payloadId, document } of charters.charters) {
+        if (!versions.has(payloadId))
+          this.#find(place.name, `charter ${document.version}`, "it is missing");
+      }
+      const wrapped = new Set<string>();
+      for (const bytes of await documentsOf(place, "wrap")) {
+        const wrap = openedWrap(bytes, charters);
+        if (wrap?.recipient === "recovery") wrapped.add(wrap.epochKeyId);
+      }
+      for (const id of epochKeyIds) {
+        if (!wrapped.has(id)) {
+          this.#find(place.name, `wrap of epoch key ${id.slice(0, 12)}`, "it is missing");
+        }
+      }
+    }
+  }
+
   async #document(name: string): Promise<void> {
     for (const place of this.#places) {
       if (!isOpen(place)) continue;
@@ -159,8 +232,7 @@ class CheckRun {
       workers: defaultWorkers(),
       places: this.#places,
       strict: true,
-      k: this.#k,
-      n,
+      shapes: [{ k: this.#k, n }],
       numericOwner: false,
       onProblem: () => undefined,
     });

@@ -42,6 +42,8 @@ export async function main(argv: readonly string[]): Promise<number> {
     )
     .version(version())
     .addHelpText("after", FOOT)
+    .option("--json", "the same before or after the command")
+    .option("--quiet", "no progress")
     .exitOverride()
     .configureOutput({ writeErr: (text) => terminal.error(text.trimEnd()) });
   const commands = [

@@ -48,7 +48,8 @@ async function ask(question: string): Promise<string> {
   stdin.setEncoding("utf8");
   let typed = "";
   try {
-    for await (const chunk of stdin as AsyncIterable<string>) {
+    // Not destroyed on leaving: the next question reads on.
+    for await (const chunk of stdin.iterator({ destroyOnReturn: false }) as AsyncIterable<string>) {
       for (const character of chunk) {
         if (character === "\x03")
           throw new ExclaveError("interrupted", "stopped; nothing was changed");

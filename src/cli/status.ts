@@ -46,7 +46,7 @@ export const statusCommand: MakeCommand = (terminal) =>
       ];
       const sentence =
         needs.length === 0
-          ? `${name}: all ${plural(registers.length, "register")} protected, every site answers.`
+          ? `${name}: ${registers.length === 1 ? "its register is" : `all ${registers.length} registers are`} protected, every site answers.`
           : `${name}: ${plural(needs.length, "thing")} to see to.`;
       terminal.result({ state: name, good: needs.length === 0, registers, debts, needs }, [
         sentence,

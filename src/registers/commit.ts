@@ -52,7 +52,7 @@ export type CommitOptions = {
   readonly root: Pick<SnapshotRoot, "name" | "complete" | "k" | "survive" | "sites" | "parts">;
 };
 
-/** Commits; every pack of the snapshot must be durable already. Returns the statement's id. */
+/** Commits; every pack of the snapshot must be durable already. Returns the snapshot's id. */
 export async function commitSnapshot(options: CommitOptions): Promise<DocumentId> {
   const { home, catalog, session, writer, context, sequence, previous, now } = options;
   const index = await writeIndex(options);
@@ -99,7 +99,7 @@ export async function commitSnapshot(options: CommitOptions): Promise<DocumentId
     catalog.commitPacks(context.register, context.epoch);
     catalog.setSegments(context.register, context.epoch, segmentsOf(root));
     catalog.addSnapshot({
-      id: signed.id,
+      id: signed.payloadId,
       register: context.register,
       epoch: context.epoch,
       term: bound.term,
@@ -108,8 +108,9 @@ export async function commitSnapshot(options: CommitOptions): Promise<DocumentId
       envelope: signed.bytes,
       root: JSON.stringify(root),
     });
+    catalog.addKnownStatement(signed.id);
   });
-  return signed.id;
+  return signed.payloadId;
 }
 
 /** The index with the tables of the packs that are not in it yet. */
@@ -139,10 +140,11 @@ async function* indexRecords(
   { catalog, home, context }: CommitOptions,
   merged: readonly IndexSegment[],
 ): AsyncGenerator<Uint8Array> {
-  const reader = new EpochReader(invariantCached, catalog, home.cachePath);
+  const reader = new EpochReader(invariantCached, catalog, home.cachePath, context);
   for (const segment of merged) {
     for await (const { pack, table } of reader.segmentRecords(segment)) {
-      if (catalog.pack(idFromBytes("PackId", pack))) yield encodeSegmentRecord(pack, table);
+      const known = catalog.pack(context.register, context.epoch, idFromBytes("PackId", pack));
+      if (known) yield encodeSegmentRecord(pack, table);
     }
   }
   for (const { pack, table } of catalog.openPacks(context.register, context.epoch)) {

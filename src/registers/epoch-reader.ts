@@ -17,8 +17,14 @@ import {
   type Statement,
   type StreamRef,
 } from "../vault/documents.ts";
-import type { ShardProblem } from "../vault/gather.ts";
-import { type EpochContext, idBytes, idFromBytes, parseId } from "../vault/identifiers.ts";
+import { type DispersedRef, gatherBytes, type ShardProblem } from "../vault/gather.ts";
+import {
+  type EpochContext,
+  idBytes,
+  idFromBytes,
+  type PackId,
+  parseId,
+} from "../vault/identifiers.ts";
 import { KnownIds, newGeneration } from "../vault/known-ids.ts";
 import { MANIFEST_ROW_BYTES, writeManifestRow } from "../vault/manifest.ts";
 import { isOpen, type SitePlace } from "../vault/open-sites.ts";
@@ -39,6 +45,9 @@ import {
 
 export type ReadPool = WorkerPool<ReadTask, ReadResult, FetchMessage | ProblemMessage>;
 
+/** What is needed for no pack at all. */
+const GATHER_BYTES_MIN = gatherBytes(1, 1);
+
 /** Restoring gives each worker what lies in its packs, so one may have to wait long for the other. */
 const READ_TASKS_MAX = 8;
 
@@ -46,8 +55,8 @@ const READ_TASKS_MAX = 8;
 export function startReadPool(options: {
   readonly workers: number;
   readonly places: readonly SitePlace[];
-  readonly k: number;
-  readonly n: number;
+  /** The k and n of the packs that will be read. */
+  readonly shapes: readonly { readonly k: number; readonly n: number }[];
   readonly epoch?: { readonly key: Uint8Array; readonly context: EpochContext };
   readonly numericOwner: boolean;
   /** Look for a shard only where it belongs. */
@@ -64,8 +73,10 @@ export function startReadPool(options: {
     tasksPerWorkerMax: READ_TASKS_MAX,
     workerData: (worker): ReadWorkerData => ({
       ...(options.epoch ? { epoch: options.epoch } : {}),
-      k: options.k,
-      n: options.n,
+      gatherBytes: Math.max(
+        ...options.shapes.map(({ k, n }) => gatherBytes(k, n)),
+        GATHER_BYTES_MIN,
+      ),
       fetch: controls[worker] ?? new Int32Array(new SharedArrayBuffer(4)),
       numericOwner: options.numericOwner,
     }),
@@ -131,10 +142,17 @@ export class EpochReader {
   readonly #startPool: () => ReadPool;
   readonly #catalog: Catalog;
   readonly #cachePath: string;
+  readonly #context: EpochContext;
   #pool: ReadPool | undefined;
   #chunks: KnownIds | undefined;
 
-  constructor(startPool: () => ReadPool, catalog: Catalog, cachePath: string) {
+  constructor(
+    startPool: () => ReadPool,
+    catalog: Catalog,
+    cachePath: string,
+    context: EpochContext,
+  ) {
+    this.#context = context;
     this.#startPool = startPool;
     this.#catalog = catalog;
     this.#cachePath = cachePath;
@@ -165,7 +183,7 @@ export class EpochReader {
     let ordinal = 0;
     for (const segment of root.index) {
       for await (const { pack, table } of this.segmentRecords(segment)) {
-        const ref = this.#catalog.pack(idFromBytes("PackId", pack));
+        const ref = this.#pack(idFromBytes("PackId", pack));
         // A pack that no manifest lists cannot be read; its chunks are missed only if they are wanted.
         if (!ref) continue;
         if ((ordinal + 1) * MANIFEST_ROW_BYTES > rows.length) {
@@ -223,14 +241,23 @@ export class EpochReader {
   /** The bytes of a stream that the index knows, in blocks; reads ahead by one. */
   async *stream(ref: StreamRef): AsyncGenerator<Uint8Array> {
     let ahead: Promise<Uint8Array> | undefined;
+    let bytes = 0;
+    const counted = (block: Uint8Array): Uint8Array => {
+      bytes += block.length;
+      if (bytes > ref.bytes)
+        throw new ExclaveError("malformed", "a stream is longer than recorded");
+      return block;
+    };
     for await (const list of this.#chunkLists(ref)) {
       const { done } = await this.pool.submit({ type: "chunks", chunks: list });
       const next = done.then(bytesOf);
       next.catch(() => undefined);
-      if (ahead) yield await ahead;
+      if (ahead) yield counted(await ahead);
       ahead = next;
     }
-    if (ahead) yield await ahead;
+    if (ahead) yield counted(await ahead);
+    if (bytes !== ref.bytes)
+      throw new ExclaveError("malformed", "a stream is shorter than recorded");
   }
 
   async close(): Promise<void> {
@@ -251,6 +278,7 @@ export class EpochReader {
       yield* inGroups(bytes.subarray(0, whole));
       rest = Buffer.from(bytes.subarray(whole));
     }
+    if (rest.length > 0) throw new ExclaveError("malformed", "a list of chunks is cut short");
   }
 
   async *#tailStream(packs: readonly string[], ref: StreamRef): AsyncGenerator<Uint8Array> {
@@ -263,10 +291,14 @@ export class EpochReader {
     }
   }
 
+  #pack(id: PackId): DispersedRef | undefined {
+    return this.#catalog.pack(this.#context.register, this.#context.epoch, id);
+  }
+
   async #readTail(packs: readonly string[], ids: readonly string[]): Promise<Uint8Array> {
     const rows = Buffer.alloc(packs.length * MANIFEST_ROW_BYTES);
     for (const [i, pack] of packs.entries()) {
-      const ref = this.#catalog.pack(parseId("PackId", pack));
+      const ref = this.#pack(parseId("PackId", pack));
       if (!ref) throw new ExclaveError("not-found", `no manifest lists pack ${pack}`);
       writeManifestRow(rows, i * MANIFEST_ROW_BYTES, ref);
     }

@@ -1,17 +1,15 @@
 /** `found`: makes a State: its recovery key, its founding charter, its home. */
 import { randomBytes } from "node:crypto";
-import { open } from "node:fs/promises";
-import { dirname } from "node:path";
 import { toBase64 } from "../crypto/bytes.ts";
 import { kemKeyPairFromSeed } from "../crypto/kem.ts";
 import { signingKeyFromSeed } from "../crypto/signing.ts";
 import { ExclaveError } from "../errors.ts";
-import { createDirectorySite } from "../sites/directory.ts";
-import { syncDirectory } from "../sites/durable.ts";
+import { createDirectorySite, readDirectoryMarker } from "../sites/directory.ts";
 import { type Charter, documentRandom, signCharter, signDocument } from "../vault/documents.ts";
 import { Home, refuseExistingHome, type SiteConfig } from "../vault/home.ts";
-import { openSite } from "../vault/open-sites.ts";
+import { openSite, readSiteDocument } from "../vault/open-sites.ts";
 import { recoveryKeyFromSeed, sealKey } from "../vault/recovery-key.ts";
+import { writeKeyFile } from "./key-files.ts";
 
 export type FoundOptions = {
   readonly home: string;
@@ -52,12 +50,12 @@ export async function found(options: FoundOptions): Promise<Home> {
   const founding = signCharter(charter, recovery.signing);
   const key = { stateName, state: founding.state };
   // The key file first: a State whose recovery key was lost in a crash must not exist.
-  await writeNew(
+  await writeKeyFile(
     options.recoveryKeyFile,
     await sealKey("recovery-key", { ...key, seed: recovery.seed }, passphrase, options.workFactor),
   );
   if (readerSeed && options.readerKeyFile !== undefined) {
-    await writeNew(
+    await writeKeyFile(
       options.readerKeyFile,
       await sealKey("reader-key", { ...key, seed: readerSeed }, passphrase, options.workFactor),
     );
@@ -97,7 +95,8 @@ export async function addSite(home: Home, config: SiteConfig, now: Date): Promis
     },
     [home.agent],
   );
-  await createDirectorySite(config.directory, document.bytes);
+  if (await readDirectoryMarker(config.directory)) await requireSameSite(home, config);
+  else await createDirectorySite(config.directory, document.bytes);
   const site = await openSite(config, home);
   const { charters, envelopes } = home.charters;
   for (const [i, { id }] of charters.entries()) {
@@ -106,20 +105,14 @@ export async function addSite(home: Home, config: SiteConfig, now: Date): Promis
   await home.saveConfig({ ...home.config, sites: [...home.config.sites, config] });
 }
 
-/** Writes a file that must not exist, durably, readable by its owner alone. */
-async function writeNew(path: string, bytes: Uint8Array): Promise<void> {
-  try {
-    const file = await open(path, "wx", 0o600);
-    try {
-      await file.writeFile(bytes);
-      await file.sync();
-    } finally {
-      await file.close();
-    }
-    await syncDirectory(dirname(path));
-  } catch (cause) {
-    const exists = (cause as NodeJS.ErrnoException).code === "EEXIST";
-    const why = exists ? "it exists already and is left as it is" : String(cause);
-    throw new ExclaveError("usage", `the key file ${path} cannot be written: ${why}`, { cause });
+/** A site that the State has already, to be known at this home too: it must be the one that it says. */
+async function requireSameSite(home: Home, config: SiteConfig): Promise<void> {
+  const document = await readSiteDocument(config.directory, home.state, home.charters);
+  for (const field of ["name", "country", "operator", "hazardZone"] as const) {
+    if (document[field] === config[field]) continue;
+    throw new ExclaveError(
+      "usage",
+      `${config.directory} is a site of this State with ${field} "${document[field]}", not "${config[field]}". Nothing was changed`,
+    );
   }
 }

@@ -6,6 +6,8 @@ import { DOCUMENT_BYTES_MAX, type ObjectKind, type Site } from "../sites/site.ts
 import type { Catalog } from "../vault/catalog.ts";
 import {
   type CharterChain,
+  epochKeyIdOf,
+  epochOf,
   type Opened,
   openStatement,
   type SnapshotRoot,
@@ -28,8 +30,12 @@ export type ImportOptions = {
   readonly catalog: Catalog;
   readonly cachePath: string;
   readonly places: readonly SitePlace[];
-  /** The key of an epoch, when this home can have it. */
-  readonly epochKey: (register: RegisterId, epoch: number) => Promise<Uint8Array | undefined>;
+  /** The key of an epoch, when this home can have it; its id says which, should there be several. */
+  readonly epochKey: (
+    register: RegisterId,
+    epoch: number,
+    epochKeyId: string,
+  ) => Promise<Uint8Array | undefined>;
   readonly onProblem: (problem: ImportProblem) => void;
 };
 
@@ -78,55 +84,73 @@ export async function readDocument(site: Site, name: string): Promise<Uint8Array
 
 /** Imports every statement that the catalog does not have. Returns how many snapshots came in. */
 export async function importSnapshots(options: ImportOptions): Promise<number> {
-  const fresh: Opened<"statement">[] = [];
-  const envelopes = new Map<DocumentId, Uint8Array>();
-  for (const id of await documentIds(options.places, "statement")) {
-    if (options.catalog.hasSnapshot(id)) continue;
+  const { catalog, charters, places, onProblem } = options;
+  const fresh = new Map<DocumentId, Fresh>();
+  for (const object of await documentIds(places, "statement")) {
+    if (catalog.isKnownStatement(object)) continue;
     try {
-      const bytes = await fetchDocument(options.places, "statement", id);
-      fresh.push(openStatement(bytes, options.charters));
-      envelopes.set(id, bytes);
+      const envelope = await fetchDocument(places, "statement", object);
+      const opened = openStatement(envelope, charters);
+      // The same statement in another envelope is no other recovery point.
+      if (catalog.hasSnapshot(opened.payloadId)) catalog.addKnownStatement(object);
+      else fresh.set(opened.payloadId, { opened, envelope });
     } catch (error) {
       if (!isExclaveError(error)) throw error;
-      options.onProblem({ document: `statement/${id}`, why: error.message });
+      onProblem({ document: `statement/${object}`, why: error.message });
     }
   }
-  const byEpoch = Map.groupBy(fresh, ({ document }) => `${document.register}/${document.epoch}`);
+  const byEpoch = Map.groupBy(
+    fresh.values(),
+    ({ opened: { document } }) => `${document.register}/${document.epoch}`,
+  );
   let imported = 0;
   for (const statements of byEpoch.values()) {
-    imported += await importEpoch(options, statements, envelopes);
+    const ordered = statements.toSorted((a, b) => sequenceOf(a) - sequenceOf(b));
+    imported += await importEpoch(options, withOneKey(ordered, onProblem));
   }
   return imported;
 }
 
-async function importEpoch(
-  options: ImportOptions,
-  statements: readonly Opened<"statement">[],
-  envelopes: ReadonlyMap<DocumentId, Uint8Array>,
-): Promise<number> {
+/** A statement that verified, with the envelope it came in. */
+type Fresh = { readonly opened: Opened<"statement">; readonly envelope: Uint8Array };
+
+function sequenceOf({ opened }: Fresh): number {
+  return opened.document.sequence;
+}
+
+/** An epoch has one key: the one that its first statement names. Statements that name another are left out. */
+function withOneKey(
+  statements: readonly Fresh[],
+  onProblem: ImportOptions["onProblem"],
+): readonly Fresh[] {
+  const keyId = statements[0]?.opened.document.epochKeyId;
+  return statements.filter(({ opened }) => {
+    const same = opened.document.epochKeyId === keyId;
+    if (!same)
+      onProblem({ document: `statement/${opened.id}`, why: "it names a second key of its epoch" });
+    return same;
+  });
+}
+
+async function importEpoch(options: ImportOptions, statements: readonly Fresh[]): Promise<number> {
   const [first] = statements;
   if (!first) return 0;
-  const context: EpochContext = {
-    state: options.charters.state,
-    register: parseId("RegisterId", first.document.register),
-    epoch: first.document.epoch,
-  };
   const { catalog, places, onProblem } = options;
-  const ordered = statements.toSorted((a, b) => a.document.sequence - b.document.sequence);
-  let [k, n] = [1, 1];
-  for (const { id, document } of ordered) {
-    for (const manifest of document.manifests) {
+  const context = epochOf(first.opened.document);
+  for (const { opened } of statements) {
+    for (const manifest of opened.document.manifests) {
       try {
-        const shape = await importManifest(options, context, parseId("DocumentId", manifest));
-        [k, n] = [Math.max(k, shape.k), Math.max(n, shape.n)];
+        await importManifest(options, context, parseId("DocumentId", manifest));
       } catch (error) {
         if (!isExclaveError(error)) throw error;
-        onProblem({ document: `manifest/${manifest} of statement/${id}`, why: error.message });
+        const document = `manifest/${manifest} of statement/${opened.id}`;
+        onProblem({ document, why: error.message });
       }
     }
   }
-  const key = await options.epochKey(context.register, context.epoch);
-  if (!key) {
+  const { epochKeyId } = first.opened.document;
+  const key = await options.epochKey(context.register, context.epoch, epochKeyId);
+  if (!key || epochKeyIdOf(key, context) !== epochKeyId) {
     onProblem({
       document: `epoch ${context.epoch} of register ${context.register}`,
       why: "its key is not here, so its recovery points cannot be opened",
@@ -137,45 +161,49 @@ async function importEpoch(
     startReadPool({
       workers: 1,
       places,
-      k,
-      n,
+      shapes: catalog.shapes(context.register, context.epoch),
       epoch: { key, context },
       numericOwner: false,
       // Made good from other sites; only what cannot be had at all is worth a word.
       onProblem: () => undefined,
     });
-  const reader = new EpochReader(startPool, catalog, options.cachePath);
+  const reader = new EpochReader(startPool, catalog, options.cachePath, context);
   try {
-    return await importRoots(options, reader, context, ordered, envelopes);
+    return await importRoots(options, reader, context, statements);
   } finally {
     await reader.close();
   }
 }
 
 async function importRoots(
-  options: ImportOptions,
+  { catalog, onProblem }: ImportOptions,
   reader: EpochReader,
   context: EpochContext,
-  statements: readonly Opened<"statement">[],
-  envelopes: ReadonlyMap<DocumentId, Uint8Array>,
+  statements: readonly Fresh[],
 ): Promise<number> {
-  const { catalog, onProblem } = options;
+  const { register, epoch } = context;
+  const latest = catalog.snapshots(register).find((snapshot) => snapshot.epoch === epoch);
   let imported = 0;
-  for (const { id, document } of statements) {
+  for (const { opened, envelope } of statements) {
+    const { id, payloadId, document } = opened;
     try {
       const root = await reader.root(document);
       catalog.transaction(() => {
         catalog.addSnapshot({
-          id,
-          register: context.register,
-          epoch: context.epoch,
+          id: payloadId,
+          register,
+          epoch,
           term: document.term,
           sequence: document.sequence,
           time: document.time,
-          envelope: envelopes.get(id) ?? new Uint8Array(),
+          envelope,
           root: JSON.stringify(root),
         });
-        catalog.setSegments(context.register, context.epoch, segmentsOf(root));
+        catalog.addKnownStatement(id);
+        // An older one that comes late must not bring back its older index.
+        if (!latest || document.sequence >= latest.sequence) {
+          catalog.setSegments(register, epoch, segmentsOf(root));
+        }
       });
       imported++;
     } catch (error) {
@@ -190,7 +218,7 @@ async function importManifest(
   options: ImportOptions,
   context: EpochContext,
   id: DocumentId,
-): Promise<{ readonly k: number; readonly n: number }> {
+): Promise<void> {
   const { context: stated, refs } = decodeManifest(
     await fetchDocument(options.places, "manifest", id),
   );
@@ -204,10 +232,6 @@ async function importManifest(
   options.catalog.transaction(() => {
     for (const ref of refs) options.catalog.addPack(context.register, context.epoch, ref, true);
   });
-  return {
-    k: Math.max(...refs.map((ref) => ref.k)),
-    n: Math.max(...refs.map((ref) => ref.n)),
-  };
 }
 
 /** The index segments of a root, as the catalog keeps them. */

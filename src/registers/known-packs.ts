@@ -31,10 +31,9 @@ export async function loadKnown(options: {
   readonly catalog: Catalog;
   readonly cachePath: string;
   readonly places: readonly SitePlace[];
-  readonly k: number;
   readonly epoch: OpenEpoch;
 }): Promise<KnownPacks> {
-  const { catalog, places, k, epoch } = options;
+  const { catalog, places, epoch } = options;
   const { context } = epoch;
   await listHeld(catalog, places);
   const lostPacks = forgetLost(catalog, context);
@@ -46,19 +45,18 @@ export async function loadKnown(options: {
     startReadPool({
       workers: 1,
       places,
-      k,
-      n: places.length,
+      shapes: catalog.shapes(context.register, context.epoch),
       epoch,
       numericOwner: false,
       onProblem: () => undefined,
     });
-  const reader = new EpochReader(startPool, catalog, options.cachePath);
+  const reader = new EpochReader(startPool, catalog, options.cachePath, context);
   try {
     for (const { ref } of catalog.segments(context.register, context.epoch)) {
       const segment = JSON.parse(ref) as IndexSegment;
       try {
         for await (const { pack, table } of reader.segmentRecords(segment)) {
-          if (!catalog.pack(idFromBytes("PackId", pack))) {
+          if (!catalog.pack(context.register, context.epoch, idFromBytes("PackId", pack))) {
             rewriteIndex = true;
             continue;
           }
@@ -85,13 +83,18 @@ function claimAll(ids: KnownIds, table: Uint8Array): void {
   ids.grow();
 }
 
-/** Which shards the open sites list. */
+/**
+ * Which shards the open sites list. A site's word counts for the shards that belong to it and no
+ * others: one that lies can lose its own, and not make others' look safe.
+ */
 export async function listHeld(catalog: Catalog, places: readonly SitePlace[]): Promise<void> {
   catalog.beginHeld();
-  for (const place of places) {
+  for (const [index, place] of places.entries()) {
     if (!isOpen(place)) continue;
+    const own = `.${String(index).padStart(2, "0")}`;
     let names: string[] = [];
     for await (const name of place.site.list("shard")) {
+      if (!name.endsWith(own)) continue;
       names.push(name);
       if (names.length < NAMES_AT_ONCE) continue;
       catalog.addHeld(names);
@@ -104,7 +107,7 @@ export async function listHeld(catalog: Catalog, places: readonly SitePlace[]): 
 function forgetLost(catalog: Catalog, { register, epoch }: EpochContext): number {
   const lost = [...catalog.heldPacks(register, epoch)].filter((pack) => pack.held < pack.k);
   catalog.transaction(() => {
-    for (const { pack } of lost) catalog.forgetPack(pack);
+    for (const { pack } of lost) catalog.forgetPack(register, epoch, pack);
   });
   return lost.length;
 }

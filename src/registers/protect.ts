@@ -117,7 +117,6 @@ async function protectLocked(
     catalog,
     cachePath: home.cachePath,
     places,
-    k: register.k,
     epoch,
   });
   if (known.lostPacks > 0) {

@@ -7,8 +7,8 @@ import type { KnownIdsGeneration } from "../vault/known-ids.ts";
 export type ReadWorkerData = {
   /** Absent for who only checks shards. */
   readonly epoch?: { readonly key: Uint8Array; readonly context: EpochContext };
-  readonly k: number;
-  readonly n: number;
+  /** Memory for gathering the largest pack there is. */
+  readonly gatherBytes: number;
   /** Word 0: 1 while a fetch is under way; then one `FETCH_*` for each request. */
   readonly fetch: Int32Array<SharedArrayBuffer>;
   readonly numericOwner: boolean;

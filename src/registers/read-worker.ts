@@ -19,7 +19,7 @@ import { answerTasks } from "../platform/worker-loop.ts";
 import { ChunkReader } from "../vault/chunk-reader.ts";
 import { contentItems } from "../vault/entries.ts";
 import { deriveEpochKeys } from "../vault/epoch-keys.ts";
-import { type GatherOptions, gatherBytes, type ShardFetch } from "../vault/gather.ts";
+import type { GatherOptions, ShardFetch } from "../vault/gather.ts";
 import { parseId } from "../vault/identifiers.ts";
 import { KnownIds, newGeneration } from "../vault/known-ids.ts";
 import { MANIFEST_ROW_BYTES, readManifestRow } from "../vault/manifest.ts";
@@ -55,7 +55,7 @@ const post = answerTasks<ReadTask, ReadResult>(work, (message) => {
   index.chunks = new KnownIds(generations);
 });
 
-const memoryBytes = gatherBytes(data.k, data.n);
+const memoryBytes = data.gatherBytes;
 const kernel = loadKernel(memoryBytes + 4096);
 const memory = { offset: kernel.alloc(memoryBytes), bytes: memoryBytes };
 

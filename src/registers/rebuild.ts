@@ -88,13 +88,12 @@ async function rebuildRegister(
     startReadPool({
       workers: 1,
       places,
-      k: root.k,
-      n: root.sites.length,
+      shapes: catalog.shapes(epoch.context.register, epoch.context.epoch),
       epoch,
       numericOwner: false,
       onProblem: ({ shard, why }) => problem(`${shard}: ${why}`),
     });
-  const reader = new EpochReader(startPool, catalog, home.cachePath);
+  const reader = new EpochReader(startPool, catalog, home.cachePath, epoch.context);
   try {
     await reader.loadIndex(root);
     for (const [i, part] of root.parts.entries()) {

@@ -3,18 +3,19 @@ import { randomBytes } from "node:crypto";
 import { rename, rm, rmdir } from "node:fs/promises";
 import { basename, dirname, join, resolve } from "node:path";
 import { toBase64 } from "../crypto/bytes.ts";
+import { envelopeId } from "../crypto/dsse.ts";
 import { signingKeyFromSeed } from "../crypto/signing.ts";
 import { ExclaveError, isExclaveError } from "../errors.ts";
 import { openDirectorySite } from "../sites/directory.ts";
 import type { Site } from "../sites/site.ts";
 import { Catalog } from "../vault/catalog.ts";
 import {
-  agentKeys,
   type Charter,
   type CharterChain,
   documentRandom,
   epochOf,
-  openDocument,
+  openStatement,
+  openWrap,
   type SnapshotRoot,
   signCharter,
   unwrapEpochKey,
@@ -76,7 +77,6 @@ export async function recover(options: RecoverOptions): Promise<RecoverReport> {
     charters: [...charters.envelopes, envelope.bytes],
     agentSeed,
   });
-  for (const { register, epoch, key } of keys) await draft.saveEpochKey(register, epoch, key);
   const catalog = new Catalog(draft.catalogPath, charters.state);
   let registers: readonly RegisterConfig[];
   try {
@@ -85,19 +85,21 @@ export async function recover(options: RecoverOptions): Promise<RecoverReport> {
       catalog,
       cachePath: draft.cachePath,
       places,
-      epochKey: (register, epoch) => draft.epochKey(register, epoch),
+      epochKey: async (register, epoch, id) => keys.get(keyName(register, epoch, id)),
       onProblem: ({ document, why }) => options.onNotice(`${document} was left out: ${why}`),
     });
     registers = registersOf(catalog);
-    // The recovery key has just opened these.
-    for (const { register, epoch } of keys)
-      catalog.addOpenedWrap(register, epoch, options.now.toISOString());
+    await requireWhole(places, charters, registers);
+    for (const { id } of registers) {
+      await keepKeys(draft, catalog, parseId("RegisterId", id), keys, options.now);
+    }
   } finally {
     catalog.close();
   }
   await draft.saveConfig({ ...draft.config, registers: [...registers] });
   // The new charter goes out last: from then on the old home cannot write.
-  await publish(places, envelope, options.onNotice);
+  const line = [...charters.envelopes, envelope.bytes];
+  await publish(places, line, options.onNotice);
   await rename(building, path);
   const home = await Home.open(path);
   return report(home, sites);
@@ -185,28 +187,74 @@ async function verifySites(
   return sites;
 }
 
+/** Every epoch key that a wrap at these sites opens to, by register, epoch and key id. */
 async function unwrapAll(
   places: readonly SitePlace[],
   charters: CharterChain,
   kem: ReturnType<typeof recoveryKeyFromSeed>["kem"],
   onNotice: (notice: string) => void,
-): Promise<
-  readonly { readonly register: RegisterId; readonly epoch: number; readonly key: Uint8Array }[]
-> {
-  const keys = [];
+): Promise<ReadonlyMap<string, Uint8Array>> {
+  const keys = new Map<string, Uint8Array>();
   for (const id of await documentIds(places, "wrap")) {
     try {
-      const bytes = await fetchDocument(places, "wrap", id);
-      const { document } = openDocument("wrap", bytes, agentKeys(charters));
-      if (document.recipient !== "recovery" || document.state !== charters.state) continue;
+      const { document } = openWrap(await fetchDocument(places, "wrap", id), charters);
+      if (document.recipient !== "recovery") continue;
       const { register, epoch } = epochOf(document);
-      keys.push({ register, epoch, key: unwrapEpochKey(document, kem) });
+      keys.set(keyName(register, epoch, document.epochKeyId), unwrapEpochKey(document, kem));
     } catch (error) {
       if (!isExclaveError(error)) throw error;
       onNotice(`wrap/${id} was left out: ${error.message}`);
     }
   }
   return keys;
+}
+
+function keyName(register: RegisterId, epoch: number, epochKeyId: string): string {
+  return `${register}/${epoch}/${epochKeyId}`;
+}
+
+/**
+ * Refuses to take over while a register that statements speak of could not be opened: the sites given
+ * are too few, or damaged, and a home that works must not be deposed for nothing.
+ */
+async function requireWhole(
+  places: readonly SitePlace[],
+  charters: CharterChain,
+  registers: readonly RegisterConfig[],
+): Promise<void> {
+  const spoken = new Set<string>();
+  for (const object of await documentIds(places, "statement")) {
+    try {
+      const bytes = await fetchDocument(places, "statement", object);
+      spoken.add(openStatement(bytes, charters).document.register);
+    } catch (error) {
+      // Forged or damaged: said when it was imported.
+      if (!isExclaveError(error)) throw error;
+    }
+  }
+  const missing = [...spoken].filter((id) => !registers.some((register) => register.id === id));
+  if (missing.length === 0) return;
+  throw new ExclaveError(
+    "not-enough-shards",
+    `${missing.length} of ${spoken.size} registers cannot be opened from these sites (the reasons are named above). Nothing was changed, and no home was superseded: give more sites`,
+  );
+}
+
+/** Keeps the keys that the recovery points of a register use. The recovery key has just opened them. */
+async function keepKeys(
+  home: Home,
+  catalog: Catalog,
+  register: RegisterId,
+  keys: ReadonlyMap<string, Uint8Array>,
+  now: Date,
+): Promise<void> {
+  for (const { epoch, envelope } of catalog.snapshots(register)) {
+    const { epochKeyId } = openStatement(envelope, home.charters).document;
+    const key = keys.get(keyName(register, epoch, epochKeyId));
+    if (!key || catalog.openedWrap(register, epoch) !== undefined) continue;
+    await home.saveEpochKey(register, epoch, key);
+    catalog.addOpenedWrap(register, epoch, now.toISOString());
+  }
 }
 
 /** The charter after the last: this home's agent writes in the next term. */
@@ -251,15 +299,16 @@ function registersOf(catalog: Catalog): readonly RegisterConfig[] {
   return registers;
 }
 
+/** Gives every site the whole line of charters: one that a site has lost would break it for the next reader. */
 async function publish(
   places: readonly (SitePlace & { readonly site: Site })[],
-  charter: { readonly id: string; readonly bytes: Uint8Array },
+  line: readonly Uint8Array[],
   onNotice: (notice: string) => void,
 ): Promise<void> {
   let published = 0;
   for (const { name, site } of places) {
     try {
-      await site.put(`charter/${charter.id}`, [charter.bytes]);
+      for (const bytes of line) await site.put(`charter/${envelopeId(bytes)}`, [bytes]);
       published++;
     } catch (error) {
       if (!isExclaveError(error)) throw error;

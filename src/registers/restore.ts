@@ -173,13 +173,12 @@ async function openReader(
     startReadPool({
       workers: options.workers ?? defaultWorkers(),
       places,
-      k: root.k,
-      n: root.sites.length,
+      shapes: catalog.shapes(context.register, context.epoch),
       epoch: { key, context },
       numericOwner: options.numericOwner,
       onProblem,
     });
-  return new EpochReader(startPool, catalog, home.cachePath);
+  return new EpochReader(startPool, catalog, home.cachePath, context);
 }
 
 /** The entry records of a part of a snapshot, decoded and held to the rules. */

@@ -26,6 +26,7 @@ export type Segment = {
 
 /** A committed snapshot. */
 export type SnapshotRow = {
+  /** SHA-256 of the statement's payload. */
   readonly id: DocumentId;
   readonly register: RegisterId;
   readonly epoch: number;
@@ -44,17 +45,17 @@ export type PackRow = DispersedRef & { readonly table?: Uint8Array };
 export type Debt = { readonly id: DispersalId; readonly index: number; readonly site: string };
 
 const VERSION = 1;
+const NEWEST_FIRST = "ORDER BY term DESC, sequence DESC, id";
 /** Rows with their tables that are held at once. */
 const PAGE_ROWS = 64;
 
 const SCHEMA = `
 CREATE TABLE IF NOT EXISTS meta (key TEXT PRIMARY KEY, value TEXT NOT NULL) STRICT;
 CREATE TABLE IF NOT EXISTS packs (
-  pack TEXT PRIMARY KEY, register TEXT NOT NULL, epoch INTEGER NOT NULL,
+  register TEXT NOT NULL, epoch INTEGER NOT NULL, pack TEXT NOT NULL,
   dispersal TEXT NOT NULL, k INTEGER NOT NULL, n INTEGER NOT NULL, bytes INTEGER NOT NULL,
-  committed INTEGER NOT NULL, packtable BLOB
+  committed INTEGER NOT NULL, packtable BLOB, PRIMARY KEY (register, epoch, pack)
 ) STRICT, WITHOUT ROWID;
-CREATE INDEX IF NOT EXISTS packs_by_epoch ON packs (register, epoch, committed);
 CREATE TABLE IF NOT EXISTS segments (
   id INTEGER PRIMARY KEY, register TEXT NOT NULL, epoch INTEGER NOT NULL,
   file TEXT NOT NULL, bytes INTEGER NOT NULL, ref TEXT NOT NULL
@@ -64,6 +65,7 @@ CREATE TABLE IF NOT EXISTS snapshots (
   sequence INTEGER NOT NULL, time TEXT NOT NULL, envelope BLOB NOT NULL, root TEXT NOT NULL
 ) STRICT;
 CREATE INDEX IF NOT EXISTS snapshots_by_register ON snapshots (register, sequence);
+CREATE TABLE IF NOT EXISTS known_statements (object TEXT PRIMARY KEY) STRICT, WITHOUT ROWID;
 CREATE TABLE IF NOT EXISTS debts (
   dispersal TEXT NOT NULL, shard INTEGER NOT NULL, site TEXT NOT NULL,
   PRIMARY KEY (dispersal, shard)
@@ -133,12 +135,12 @@ export class Catalog {
     this.#db
       .prepare(
         `INSERT INTO packs VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?)
-         ON CONFLICT (pack) DO UPDATE SET committed = max(committed, excluded.committed)`,
+         ON CONFLICT (register, epoch, pack) DO UPDATE SET committed = max(committed, excluded.committed)`,
       )
       .run(
-        pack.pack,
         register,
         epoch,
+        pack.pack,
         pack.id,
         pack.k,
         pack.n,
@@ -148,8 +150,10 @@ export class Catalog {
       );
   }
 
-  pack(id: PackId): PackRow | undefined {
-    const row = this.#db.prepare("SELECT * FROM packs WHERE pack = ?").get(id);
+  pack(register: RegisterId, epoch: number, id: PackId): PackRow | undefined {
+    const row = this.#db
+      .prepare("SELECT * FROM packs WHERE register = ? AND epoch = ? AND pack = ?")
+      .get(register, epoch, id);
     return row && packOf(row);
   }
 
@@ -215,8 +219,21 @@ export class Catalog {
       .map((row) => parseId("RegisterId", text(row.register)));
   }
 
-  forgetPack(id: PackId): void {
-    this.#db.prepare("DELETE FROM packs WHERE pack = ?").run(id);
+  /** The k and n that packs of an epoch are dispersed with. */
+  shapes(
+    register: RegisterId,
+    epoch: number,
+  ): readonly { readonly k: number; readonly n: number }[] {
+    return this.#db
+      .prepare("SELECT DISTINCT k, n FROM packs WHERE register = ? AND epoch = ?")
+      .all(register, epoch)
+      .map((row) => ({ k: number(row.k), n: number(row.n) }));
+  }
+
+  forgetPack(register: RegisterId, epoch: number, id: PackId): void {
+    this.#db
+      .prepare("DELETE FROM packs WHERE register = ? AND epoch = ? AND pack = ?")
+      .run(register, epoch, id);
   }
 
   commitPacks(register: RegisterId, epoch: number): void {
@@ -265,19 +282,27 @@ export class Catalog {
     return this.#db.prepare("SELECT 1 FROM snapshots WHERE id = ?").get(id) !== undefined;
   }
 
-  /** Newest first; `sequence` decides, not the clock. */
+  /** The object of this name was read, and is in the catalog or was refused for good. */
+  addKnownStatement(object: DocumentId): void {
+    this.#db.prepare("INSERT OR IGNORE INTO known_statements VALUES (?)").run(object);
+  }
+
+  isKnownStatement(object: DocumentId): boolean {
+    const row = this.#db.prepare("SELECT 1 FROM known_statements WHERE object = ?").get(object);
+    return row !== undefined;
+  }
+
+  /** Newest first: by term, then by sequence; no clock decides. */
   snapshots(register: RegisterId): readonly SnapshotRow[] {
     return this.#db
-      .prepare("SELECT * FROM snapshots WHERE register = ? ORDER BY sequence DESC, time DESC")
+      .prepare(`SELECT * FROM snapshots WHERE register = ? ${NEWEST_FIRST}`)
       .all(register)
       .map(snapshotOf);
   }
 
   latestSnapshot(register: RegisterId): SnapshotRow | undefined {
     const row = this.#db
-      .prepare(
-        "SELECT * FROM snapshots WHERE register = ? ORDER BY sequence DESC, time DESC LIMIT 1",
-      )
+      .prepare(`SELECT * FROM snapshots WHERE register = ? ${NEWEST_FIRST} LIMIT 1`)
       .get(register);
     return row && snapshotOf(row);
   }

@@ -53,7 +53,7 @@ export function documentRandom(): string {
 const charterSchema = z.strictObject({
   kind: z.literal("charter"),
   format: z.literal(1),
-  /** 1 is the founding charter; each next one names the envelope of the one before. */
+  /** 1 is the founding charter; each next one names the payload of the one before. */
   version: z.int().min(1),
   previous: hex(32).optional(),
   name: label,
@@ -138,7 +138,12 @@ type Documents = { charter: Charter; statement: Statement; wrap: EpochWrap; site
 export type DocumentKind = keyof Documents;
 
 /** A document as stored: exact bytes and their hash. */
-export type StoredDocument = { readonly id: DocumentId; readonly bytes: Uint8Array };
+export type StoredDocument = {
+  /** SHA-256 of the bytes, and of the payload in them. */
+  readonly id: DocumentId;
+  readonly payloadId: DocumentId;
+  readonly bytes: Uint8Array;
+};
 
 function payloadType(kind: DocumentKind): string {
   return `application/vnd.exclave.${kind}.v1+json`;
@@ -150,11 +155,17 @@ export function signDocument<K extends DocumentKind>(
   keys: readonly SigningKey[],
 ): StoredDocument {
   requireForm(document.kind, SCHEMAS[document.kind], document);
-  return store(signEnvelope(payloadType(document.kind), encodeJson(document), keys));
+  const payload = encodeJson(document);
+  const bytes = signEnvelope(payloadType(document.kind), payload, keys);
+  return { id: objectId(bytes), payloadId: payloadIdOf(payload), bytes };
 }
 
-function store(bytes: Uint8Array): StoredDocument {
-  return { id: parseId("DocumentId", envelopeId(bytes)), bytes };
+function objectId(envelope: Uint8Array): DocumentId {
+  return parseId("DocumentId", envelopeId(envelope));
+}
+
+function payloadIdOf(payload: Uint8Array): DocumentId {
+  return idFromBytes("DocumentId", sha256(payload));
 }
 
 /** What is written is held to the form of what is read, so nothing is stored that is refused later. */
@@ -190,8 +201,8 @@ export function openDocument<K extends DocumentKind>(
 ): Opened<K> {
   const { payload, keyIds } = openEnvelope(bytes, payloadType(kind), trusted);
   return {
-    id: store(bytes).id,
-    payloadId: idFromBytes("DocumentId", sha256(payload)),
+    id: objectId(bytes),
+    payloadId: payloadIdOf(payload),
     document: parsePayload(kind, payload),
     keyIds,
   };
@@ -219,6 +230,7 @@ export type CharterChain = {
   /** The same, as stored. */
   readonly envelopes: readonly Uint8Array[];
   readonly current: Charter;
+  /** SHA-256 of its payload. */
   readonly currentId: DocumentId;
   /** Every agent that a charter ever named; a statement also has to fit the agent's term. */
   readonly agents: ReadonlyMap<string, { readonly key: PublicSigningKey; readonly term: number }>;
@@ -232,7 +244,8 @@ export function agentKeys(chain: CharterChain): ReadonlyMap<string, PublicSignin
 
 /**
  * Orders and verifies charters found at sites: each signed by the recovery key, version N+1 naming
- * exactly the envelope of N. Envelopes that are not signed by the recovery key are left out.
+ * exactly the payload of N. Envelopes that are not signed by the recovery key are left out, and of
+ * several around one payload one is taken: a site can spell an envelope anew, not what it says.
  *
  * @param recovery the recovery key's public signing key: what the caller believes
  * @throws ExclaveError `untrusted` when there is no founding charter
@@ -243,14 +256,12 @@ export function verifyCharters(
 ): CharterChain {
   const trusted = new Map([[recovery.id, recovery]]);
   const opened: Opened<"charter">[] = [];
-  const payloads = new Map<DocumentId, Uint8Array>();
   const stored = new Map<DocumentId, Uint8Array>();
   for (const bytes of envelopes) {
     try {
       const charter = openDocument("charter", bytes, trusted);
-      if (payloads.has(charter.id)) continue;
-      payloads.set(charter.id, openEnvelope(bytes, payloadType("charter"), trusted).payload);
-      stored.set(charter.id, bytes);
+      if (stored.has(charter.payloadId)) continue;
+      stored.set(charter.payloadId, bytes);
       opened.push(charter);
     } catch (error) {
       if (!(error instanceof ExclaveError)) throw error;
@@ -274,11 +285,11 @@ export function verifyCharters(
   );
   checkKemPublicKey(fromBase64(current.document.recovery.kem));
   return {
-    state: stateIdOf(payloads.get(founding.id) ?? new Uint8Array()),
+    state: parseId("StateId", founding.payloadId),
     charters: chain,
-    envelopes: chain.map(({ id }) => stored.get(id) ?? new Uint8Array()),
+    envelopes: chain.map(({ payloadId }) => stored.get(payloadId) ?? new Uint8Array()),
     current: current.document,
-    currentId: current.id,
+    currentId: current.payloadId,
     agents,
     recoverySigning: recovery,
   };
@@ -290,7 +301,7 @@ export function verifyCharters(
  * only when the recovery key was used twice without one seeing the other.
  */
 function longestChain(charters: readonly Opened<"charter">[]): readonly Opened<"charter">[] {
-  const byId = new Map(charters.map((charter) => [charter.id as string, charter]));
+  const byId = new Map(charters.map((charter) => [charter.payloadId as string, charter]));
   const lineTo = (last: Opened<"charter">): readonly Opened<"charter">[] | undefined => {
     const line = [last];
     for (let at = last; at.document.previous !== undefined; ) {
@@ -309,7 +320,7 @@ function longestChain(charters: readonly Opened<"charter">[]): readonly Opened<"
 /** When a line ends, then how its last charter is called: sorts as a string. */
 function endOf(line: readonly Opened<"charter">[]): string {
   const last = line.at(-1);
-  return last ? `${new Date(last.document.time).toISOString()} ${last.id}` : "";
+  return last ? `${new Date(last.document.time).toISOString()} ${last.payloadId}` : "";
 }
 
 /** The id that a founding charter in this envelope gives its State; the signature is the caller's to check. */

@@ -69,6 +69,7 @@ export function decodeManifest(manifest: Uint8Array): {
     !head.subarray(0, 8).equals(MAGIC) ||
     head.readUInt16LE(8) !== VERSION ||
     head.readUInt16LE(10) !== 0 ||
+    head.readUInt32LE(12) === 0 ||
     head.readUInt32LE(68) !== 0 ||
     count > MANIFEST_ROWS_MAX ||
     bytes.length !== HEAD_BYTES + count * MANIFEST_ROW_BYTES

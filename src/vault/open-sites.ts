@@ -45,7 +45,14 @@ export async function openSites(
 
 /** Opens one site, held to this State. Throws `site-unavailable`, `foreign-state`, `untrusted`. */
 export async function openSite(config: SiteConfig, home: Home): Promise<Site> {
-  await readSiteDocument(config.directory, home.state, home.charters);
+  const { name } = await readSiteDocument(config.directory, home.state, home.charters);
+  if (name !== config.name) {
+    // One disk under two names would hold two shards of everything.
+    throw new ExclaveError(
+      "site-unavailable",
+      `the directory ${config.directory} is that of site "${name}", not of "${config.name}"`,
+    );
+  }
   const site = await openDirectorySite(config.directory, identityOf(config));
   return retrying(limited(site, CALLS_PER_SITE_MAX));
 }

@@ -48,7 +48,10 @@ export class PackReader {
     const header = Uint8Array.from(range(0, PACK_HEADER_BYTES));
     this.#context = packContext(keys.context, pack, readPackContext(header).kind);
     const stated = header.subarray(0, PACK_CONTEXT_BYTES);
-    const commitment = header.subarray(PACK_CONTEXT_BYTES, PACK_CONTEXT_BYTES + KEY_COMMITMENT_BYTES);
+    const commitment = header.subarray(
+      PACK_CONTEXT_BYTES,
+      PACK_CONTEXT_BYTES + KEY_COMMITMENT_BYTES,
+    );
     this.#key = keys.packKey(this.#context);
     if (
       !equalConstantTime(stated, this.#context) ||

@@ -45,6 +45,9 @@ export function verifyShard(
         }
       }
     }
+    if (!fetch([{ id, index, offset: read - FRONT_START_BYTES, bytes: 1, at: memory.offset }])[0]) {
+      throw new ExclaveError("altered", "it is longer than it should be");
+    }
     return { bytes: read };
   } catch (error) {
     if (!isExclaveError(error) || error.code === "bug") throw error;

@@ -353,6 +353,10 @@ export class RestoreFiles {
       this.#problem(entry.path, "refused", why);
       return;
     }
+    if (!this.#isOwnFile(entry.linkTarget)) {
+      this.#problem(entry.path, "refused", "what it is another name of is no file in the target");
+      return;
+    }
     try {
       if (this.#options.overwrite) this.#clear(entry);
       linkSync(toFsPath(this.#path(entry.linkTarget)), toFsPath(this.#path(entry.path)));
@@ -360,6 +364,15 @@ export class RestoreFiles {
     } catch (error) {
       this.#problem(entry.path, "refused", refusal(error));
     }
+  }
+
+  /** True when a path is a regular file that no symlink leads to: `link` would follow those on its way. */
+  #isOwnFile(path: string): boolean {
+    for (let end = path.indexOf("/"); end > 0; end = path.indexOf("/", end + 1)) {
+      const above = toFsPath(this.#path(path.slice(0, end)));
+      if (!lstatSync(above, { throwIfNoEntry: false })?.isDirectory()) return false;
+    }
+    return lstatSync(toFsPath(this.#path(path)), { throwIfNoEntry: false })?.isFile() === true;
   }
 
   #metadata(entry: Entry): void {
