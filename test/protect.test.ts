@@ -17,7 +17,7 @@ import {
 import { createServer } from "node:net";
 import { describe, test } from "node:test";
 import type { ProtectReport } from "../src/registers/protect.ts";
-import { ended, failed, good, start } from "./support/cli.ts";
+import { ended, failed, good, shown, start } from "./support/cli.ts";
 import { mountSmall, temporaryFolder } from "./support/places.ts";
 import { randomBytes } from "./support/random.ts";
 import { SITES, TestState } from "./support/state.ts";
@@ -222,7 +222,7 @@ describe("what cannot be read", () => {
     const outcome = await ended<ProtectReport>(child);
     const problems = outcome.report.problems.map(({ path, kind }) => `${path} ${kind}`);
     const met = outcome.code === 3;
-    assert.ok(met || outcome.code === 0, `${outcome.stdout}${outcome.stderr}`);
+    assert.ok(met || outcome.code === 0, shown(outcome));
     // Both may be met before or after they change; whatever is said fits what is restored.
     for (const one of problems) assert.match(one, /^(f99 vanished|z-cut changed)$/);
     good(await state.restore("out"));

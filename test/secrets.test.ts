@@ -4,7 +4,7 @@ import { existsSync, mkdirSync, readdirSync, readFileSync, statSync, writeFileSy
 import { join } from "node:path";
 import { test } from "node:test";
 import type { Outcome } from "./support/cli.ts";
-import { good, run } from "./support/cli.ts";
+import { good, run, shown } from "./support/cli.ts";
 import { PASSPHRASE, SITES, TestState } from "./support/state.ts";
 
 /** Every file below a folder. */
@@ -39,7 +39,7 @@ test("nothing of content, names, paths, settings or keys is at any site or in an
       if (!json && args[0] === "register") continue;
       const to = args.includes("--to") ? [...args.slice(0, -1), `${args.at(-1)}-${json}`] : args;
       const outcome = await run(state.home, to, { json });
-      assert.equal(outcome.code, 0, `${args.join(" ")}: ${outcome.stdout}${outcome.stderr}`);
+      assert.equal(outcome.code, 0, `${args.join(" ")}: ${shown(outcome)}`);
       outcomes.push(outcome);
     }
   };
@@ -77,7 +77,7 @@ test("nothing of content, names, paths, settings or keys is at any site or in an
       const all = payload ? Buffer.concat([bytes, Buffer.from(payload, "base64")]) : bytes;
       for (const secret of unseen) {
         for (const spelling of spellings(secret)) {
-          assert.ok(!all.includes(spelling), `${file} holds ${secret}`);
+          assert.ok(!all.includes(spelling), `${file} holds ${secret.toString()}`);
         }
       }
     }

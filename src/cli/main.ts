@@ -10,6 +10,7 @@ import { protectCommand } from "./protect.ts";
 import { rebuildCommand } from "./rebuild.ts";
 import { recoverCommand } from "./recover.ts";
 import { registerCommand } from "./register.ts";
+import { repairCommand } from "./repair.ts";
 import { restoreCommand } from "./restore.ts";
 import { siteCommand } from "./site.ts";
 import { snapshotsCommand } from "./snapshots.ts";
@@ -55,6 +56,7 @@ export async function main(argv: readonly string[]): Promise<number> {
     snapshotsCommand,
     restoreCommand,
     checkCommand,
+    repairCommand,
     rebuildCommand,
     recoverCommand,
     statusCommand,

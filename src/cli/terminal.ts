@@ -30,7 +30,7 @@ export function newTerminal(options: {
   const { json, quiet } = options;
   const live = stderr.isTTY === true && !json;
   let drawn = false;
-  let lastMs = 0;
+  let lastMs = performance.now();
   const clear = (): void => {
     if (drawn) stderr.write("\r\x1b[K");
     drawn = false;

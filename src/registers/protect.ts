@@ -28,6 +28,7 @@ import {
 } from "./import-snapshots.ts";
 import { loadKnown } from "./known-packs.ts";
 import { lockRegister } from "./lock.ts";
+import { repairShards } from "./repair.ts";
 import { defaultWorkers, SealSession, type StoredBytes } from "./seal-session.ts";
 import { protectStream } from "./stream-part.ts";
 
@@ -124,6 +125,12 @@ async function protectLocked(
       `${known.lostPacks} packs that the catalog lists can no longer be had from any ${register.k} sites; what they held is read and stored again`,
     );
   }
+  // What the snapshot builds on survives as many losses as what it adds.
+  const repair = await repairShards({ catalog, register, places, enough: writeQuorum(register) });
+  for (const [site, { shards }] of Object.entries(repair.repaired)) {
+    notice(`${shards} shards that ${site} lacked were made anew from other sites`);
+  }
+  for (const why of repair.problems) notice(`a pack could not be repaired: ${why}`);
   const session = new SealSession({
     catalog,
     register,

@@ -68,6 +68,8 @@ export type ReadTask =
   /** Chunks that the index knows, one after another: 36 bytes each, id and length. */
   | { readonly type: "chunks"; readonly chunks: Uint8Array }
   | { readonly type: "write"; readonly files: readonly WriteTask[] }
+  /** Lost shards of a pack, made anew from the others. */
+  | { readonly type: "rebuild"; readonly row: Uint8Array; readonly indices: readonly number[] }
   /** Whole shards, against their names. */
   | {
       readonly type: "verify";
@@ -75,6 +77,10 @@ export type ReadTask =
     };
 
 export type ReadResult =
+  | {
+      readonly type: "rebuilt";
+      readonly shards: readonly { readonly index: number; readonly parts: readonly Uint8Array[] }[];
+    }
   | { readonly type: "bytes"; readonly bytes: Uint8Array }
   | {
       readonly type: "written";

@@ -19,7 +19,7 @@ import { answerTasks } from "../platform/worker-loop.ts";
 import { ChunkReader } from "../vault/chunk-reader.ts";
 import { contentItems } from "../vault/entries.ts";
 import { deriveEpochKeys } from "../vault/epoch-keys.ts";
-import type { GatherOptions, ShardFetch } from "../vault/gather.ts";
+import { GatheredPack, type GatherOptions, type ShardFetch } from "../vault/gather.ts";
 import { parseId } from "../vault/identifiers.ts";
 import { KnownIds, newGeneration } from "../vault/known-ids.ts";
 import { MANIFEST_ROW_BYTES, readManifestRow } from "../vault/manifest.ts";
@@ -116,6 +116,14 @@ function work(task: ReadTask): ReadResult {
       return { type: "bytes", bytes: readChunks(task.chunks) };
     case "write":
       return { type: "written", files: task.files.map(writeFile) };
+    case "rebuild": {
+      const ref = readManifestRow(Buffer.from(task.row), 0);
+      const shards = task.indices.map((index) => {
+        const { front, piece } = new GatheredPack(ref, gather).rebuild(index);
+        return { index, parts: [front, piece] };
+      });
+      return { type: "rebuilt", shards };
+    }
     case "verify":
       return {
         type: "verified",

@@ -368,6 +368,11 @@ export class Catalog {
     });
   }
 
+  /** That a site holds a shard is known now, without listing it again. */
+  addHeldShard(name: string): void {
+    this.#db.prepare("INSERT OR IGNORE INTO held VALUES (?)").run(name);
+  }
+
   isHeld(name: string): boolean {
     return this.#db.prepare("SELECT 1 FROM held WHERE name = ?").get(name) !== undefined;
   }

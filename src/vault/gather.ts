@@ -6,12 +6,14 @@
 import { aes256ctrInto } from "../crypto/aead.ts";
 import type { Kernel } from "../erasure/kernel.ts";
 import { reconstruct } from "../erasure/reed-solomon.ts";
-import { combine } from "../erasure/shamir.ts";
+import { combine, derive } from "../erasure/shamir.ts";
 import { ExclaveError, invariant, isExclaveError } from "../errors.ts";
 import { counterBlock } from "./dispersal.ts";
 import type { DispersalId, PackId } from "./identifiers.ts";
 import {
   BLOCK_BYTES,
+  blocksPerPiece,
+  encodeLostFront,
   frontBytes,
   isBlock,
   PACK_BYTES_MAX,
@@ -110,6 +112,47 @@ export class GatheredPack {
       whole.set(this.range(offset + at, step), at);
     }
     return whole;
+  }
+
+  /**
+   * The shard of this index made anew from any k others, bit for bit as it was: front and piece. Throws
+   * `not-enough-shards` as `range` does.
+   */
+  rebuild(index: number): { readonly front: Uint8Array; readonly piece: Uint8Array } {
+    const { k, n, packBytes } = this.ref;
+    invariant(index >= 0 && index < n, "a shard of the dispersal");
+    this.#bad.add(index);
+    this.#fronts.delete(index);
+    this.#openKey();
+    const blocks = blocksPerPiece(packBytes, k);
+    const piece = new Uint8Array(blocks * BLOCK_BYTES);
+    for (let first = 0; first < blocks; first += windowRows(k)) {
+      const rows = Math.min(windowRows(k), blocks - first);
+      piece.set(this.#rebuildRows(index, first, rows), first * BLOCK_BYTES);
+    }
+    const fronts = [...this.#fronts.values()].slice(0, k);
+    const [sibling] = fronts;
+    invariant(sibling, "a gathered pack has fronts");
+    const shares = fronts.map((front) => ({ index: front.index, share: front.keyShare }));
+    return { front: encodeLostFront(sibling, index, derive(shares, k, index), piece), piece };
+  }
+
+  #rebuildRows(index: number, first: number, rows: number): Uint8Array {
+    const { kernel, memory } = this.#options;
+    const { k, n } = this.ref;
+    const data = this.#readRows(first, rows);
+    const present = data[index];
+    if (present) return present;
+    const at = (i: number): number =>
+      memory.offset + FRONT_ROOM_BYTES + i * windowRows(k) * BLOCK_BYTES;
+    reconstruct(kernel, {
+      k,
+      n,
+      pieceBytes: rows * BLOCK_BYTES,
+      present: data.map((_, i) => ({ index: i, offset: at(i) })),
+      wanted: [{ index, offset: at(index) }],
+    });
+    return kernel.view(at(index), rows * BLOCK_BYTES);
   }
 
   #fromWindow(offset: number, length: number): Uint8Array | undefined {

@@ -41,6 +41,8 @@ export type ShardFront = {
   readonly id: DispersalId;
   readonly index: number;
   readonly keyShare: Uint8Array;
+  /** The roots of all n shards. */
+  readonly roots: Uint8Array;
   /** SHA-256 of each block of the piece, 32 bytes each. */
   readonly leaves: Uint8Array;
 };
@@ -153,6 +155,23 @@ export function encodeFronts(
 }
 
 /**
+ * The front of a lost shard, from what its siblings know and its rebuilt piece. Throws `altered` unless
+ * it is, bit for bit, the one that the dispersal's id names.
+ */
+export function encodeLostFront(
+  sibling: ShardFront,
+  index: number,
+  keyShare: Uint8Array,
+  piece: Uint8Array,
+): Uint8Array {
+  const header = encodeHeader(sibling.dispersal, index);
+  header.set(keyShare, DESCRIBED_BYTES);
+  const front = Buffer.concat([header, sibling.roots, blockLeaves(piece)]);
+  parseFront(front, sibling.id, index);
+  return front;
+}
+
+/**
  * How long the front is of the shard that starts with these bytes. Reads nothing else of it and
  * believes nothing: use it to know how much to fetch, then `parseFront`.
  *
@@ -216,7 +235,8 @@ export function parseFront(bytes: Uint8Array, id: DispersalId, index: number): S
   ) {
     throw new ExclaveError("altered", `a shard is not what its name ${shardName(id, index)} says`);
   }
-  return { dispersal, id, index, keyShare: bytes.slice(DESCRIBED_BYTES, HEADER_BYTES), leaves };
+  const keyShare = bytes.slice(DESCRIBED_BYTES, HEADER_BYTES);
+  return { dispersal, id, index, keyShare, roots: roots.slice(), leaves };
 }
 
 /** True when `block` is the block of that number in the shard's piece. */

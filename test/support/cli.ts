@@ -72,7 +72,11 @@ export async function ended<Report>(
   const stderr = Buffer.concat(err).toString();
   const parse = (): unknown => {
     const lines = stdout.toString().trim().split("\n");
-    assert.equal(lines.length, 1, `one line of JSON was expected, and there was: ${stdout}`);
+    assert.equal(
+      lines.length,
+      1,
+      `one line of JSON was expected, and there was: ${stdout.toString()}`,
+    );
     return JSON.parse(lines[0] ?? "");
   };
   return {

@@ -16,7 +16,7 @@ import { addSite, found } from "../../src/registers/found.ts";
 import type { ProtectReport } from "../../src/registers/protect.ts";
 import type { RestoreReport } from "../../src/registers/restore.ts";
 import { Home } from "../../src/vault/home.ts";
-import { type Outcome, type RunOptions, run } from "./cli.ts";
+import { type Outcome, type RunOptions, run, shown } from "./cli.ts";
 import { temporaryFolder } from "./places.ts";
 
 /** Like what people choose; a test looks for it where it must not be. */
@@ -118,8 +118,7 @@ export class TestState {
   /** Runs a command that must end well. */
   async good<Report>(...args: readonly string[]): Promise<Report> {
     const outcome = await this.run<Report>(args);
-    if (outcome.code !== 0)
-      throw new Error(`${args.join(" ")}: ${outcome.stdout}${outcome.stderr}`);
+    if (outcome.code !== 0) throw new Error(`${args.join(" ")}: ${shown(outcome)}`);
     return outcome.report;
   }
 

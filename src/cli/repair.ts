@@ -1,0 +1,60 @@
+import { Command } from "commander";
+import { listHeld } from "../registers/known-packs.ts";
+import { lockRegister } from "../registers/lock.ts";
+import { repairDocuments, repairShards } from "../registers/repair.ts";
+import { parseId } from "../vault/identifiers.ts";
+import { isOpen, openSites } from "../vault/open-sites.ts";
+import { withHome } from "./context.ts";
+import { EXIT } from "./exit-codes.ts";
+import { plural } from "./format.ts";
+import type { MakeCommand } from "./main.ts";
+
+export const repairCommand: MakeCommand = (terminal, setExit) =>
+  new Command("repair")
+    .description("make anew, from the others, the shards that sites lack; needs no decryption key")
+    .argument("<register>")
+    .action(async (name: string) => {
+      const result = await withHome(async (home, catalog) => {
+        const register = home.register(name);
+        const unlock = lockRegister(home, parseId("RegisterId", register.id), name);
+        try {
+          const places = await openSites(home, register);
+          const unavailable = places.flatMap((place) => (isOpen(place) ? [] : [place.problem]));
+          await listHeld(catalog, places);
+          const report = await repairShards({
+            catalog,
+            register,
+            places,
+            onProgress: (progress) =>
+              terminal.progress(
+                { register: name, ...progress },
+                () => `${progress.shards} shards made anew`,
+              ),
+          });
+          const documents = Object.fromEntries(await repairDocuments(places));
+          return { register: name, ...report, documents, unavailable };
+        } finally {
+          unlock();
+        }
+      });
+      terminal.endProgress();
+      const { repaired, documents, lostPacks, problems, unavailable } = result;
+      if (lostPacks > 0 || problems.length > 0 || unavailable.length > 0) setExit(EXIT.incomplete);
+      const lines = [
+        ...Object.entries(repaired).map(
+          ([site, { shards }]) => `${site}: ${plural(shards, "shard")} made anew`,
+        ),
+        ...Object.entries(documents).map(
+          ([site, count]) => `${site}: ${plural(count, "document")} copied`,
+        ),
+        ...unavailable.map((why) => `not repaired: ${why}`),
+        ...problems.map((why) => `not repaired: ${why}`),
+        ...(lostPacks > 0
+          ? [`${plural(lostPacks, "pack")} cannot be made anew: too few shards are left`]
+          : []),
+      ];
+      terminal.result(
+        result,
+        lines.length === 0 ? [`${name}: every site has what it should.`] : lines,
+      );
+    });
