@@ -175,7 +175,7 @@ describe("damage at n - k sites", () => {
 });
 
 describe("damage beyond n - k", () => {
-  /** Two files in packs of their own, by protecting one after the other; the first one's data is hurt at three sites. */
+  /** Two files in packs of their own; and the files of the first one's pack at three sites, to be hurt. */
   async function lost(t: Parameters<typeof TestState.found>[0]): Promise<{
     readonly state: TestState;
     readonly files: readonly string[];

@@ -19,6 +19,7 @@ import { Chunker } from "../src/vault/chunker.ts";
 import { counterBlock } from "../src/vault/dispersal.ts";
 import {
   agentKeys,
+  epochKeyIdOf,
   openDocument,
   openStatement,
   signCharter,
@@ -56,7 +57,7 @@ const count = (from: number, length: number): Buffer =>
   Buffer.from(Array.from({ length }, (_, i) => (from + i) & 255));
 
 const epochKey = count(0x00, 32);
-const epoch = { state: hex(count(0x20, 32)), register: hex(count(0x40, 16)), epoch: 7 };
+const epoch = { state: hex(count(0x20, 32)), register: hex(count(0x40, 16)), epoch: 65_543 };
 const pack = hex(count(0x50, 16));
 const context = {
   state: parseId("StateId", epoch.state),
@@ -128,6 +129,7 @@ const schema = z.strictObject({
     epoch: z.int(),
     idKey: text,
     gearTableSha256: text,
+    epochKeyId: text,
     chunkText: text,
     chunkId: text,
   }),
@@ -158,7 +160,13 @@ const schema = z.strictObject({
   }),
   manifest: z.strictObject({ bytes: text, sha256: text }),
   entries: z.strictObject({ stream: text, read: z.array(z.record(text, z.unknown())) }),
-  statement: z.strictObject({ agentSeed: text, agentId: text, envelopeText: text, id: text }),
+  statement: z.strictObject({
+    agentSeed: text,
+    agentId: text,
+    envelopeText: text,
+    id: text,
+    payloadId: text,
+  }),
   wrap: z.strictObject({ recoverySeed: text, envelopeText: text, epochKey: text }),
 });
 type Vectors = z.infer<typeof schema>;
@@ -196,6 +204,7 @@ function made(given: {
       ...epoch,
       idKey: hex(stranger.idKey(epochKey, epoch)),
       gearTableSha256: hex(sha256(stranger.gearTable(epochKey, epoch))),
+      epochKeyId: stranger.epochKeyId(epochKey, epoch),
       chunkText: "abc",
       chunkId: hex(stranger.chunkId(epochKey, epoch, Buffer.from("abc"))),
     },
@@ -238,6 +247,8 @@ function made(given: {
       agentId: agent.id,
       envelopeText: given.statement,
       id: hex(sha256(Buffer.from(given.statement))),
+      payloadId: stranger.readEnvelope(given.statement, "statement", agent.publicKey.bytes)
+        .payloadId,
     },
     wrap: {
       recoverySeed: hex(recoverySeed),
@@ -255,6 +266,7 @@ function fresh(): Parameters<typeof made>[0] {
       kind: "statement",
       format: 1,
       ...epoch,
+      epochKeyId: epochKeyIdOf(epochKey, context),
       term: 1,
       sequence: 1,
       agent: agent.id,
@@ -333,6 +345,7 @@ test("vector: what follows from an epoch key", () => {
   assert.equal(hex(keys.chunkId(Buffer.from(vectors.epoch.chunkText))), vectors.epoch.chunkId);
   assert.equal(hex(sha256(keys.gearTable)), vectors.epoch.gearTableSha256);
   assert.equal(hex(keys.packKey(fromHex(vectors.pack.context))), vectors.pack.packKey);
+  assert.equal(epochKeyIdOf(epochKey, context), vectors.epoch.epochKeyId);
 });
 
 test("vector: where content is cut", () => {
@@ -436,13 +449,21 @@ test("vector: an entry stream", () => {
 });
 
 test("vector: a statement verifies", () => {
-  const { envelopeText, id, agentId } = vectors.statement;
+  const { envelopeText, id, payloadId, agentId } = vectors.statement;
   const trusted = new Map([[agent.id, agent.publicKey]]);
   const opened = openDocument("statement", Buffer.from(envelopeText), trusted);
   assert.equal(opened.id, id);
+  assert.equal(opened.payloadId, payloadId);
   assert.equal(opened.document.agent, agentId);
+  assert.equal(opened.document.epochKeyId, vectors.epoch.epochKeyId);
   const read = stranger.readEnvelope(envelopeText, "statement", agent.publicKey.bytes);
-  assert.deepEqual(read, opened.document);
+  assert.deepEqual(read, { payloadId, document: opened.document });
+  // In another envelope it is another object, that says the same.
+  const respelled = JSON.stringify(JSON.parse(envelopeText), undefined, 1);
+  const same = openDocument("statement", Buffer.from(respelled), trusted);
+  assert.notEqual(same.id, id);
+  assert.equal(same.payloadId, payloadId);
+  assert.deepEqual(stranger.readEnvelope(respelled, "statement", agent.publicKey.bytes), read);
   const forged = envelopeText.replace(/"payload":"e/, '"payload":"f');
   assert.notEqual(forged, envelopeText);
   assert.throws(() => stranger.readEnvelope(forged, "statement", agent.publicKey.bytes));
@@ -457,8 +478,12 @@ test("vector: a wrap opens", () => {
   const kemSeed = stranger.recoveryKemSeed(recoverySeed);
   assert.deepEqual(kemKeyPairFromSeed(kemSeed).publicKey, recovery.kem.publicKey);
   const read = stranger.readEnvelope(envelopeText, "wrap", agent.publicKey.bytes);
-  const opened = stranger.openWrap(read as Parameters<typeof stranger.openWrap>[0], kemSeed);
-  assert.equal(hex(opened), vectors.wrap.epochKey);
+  const wrap = read.document as Parameters<typeof stranger.openWrap>[0];
+  assert.equal(hex(stranger.openWrap(wrap, kemSeed)), vectors.wrap.epochKey);
+  assert.equal(wrap.epochKeyId, vectors.epoch.epochKeyId);
+  const other = { epochKeyId: "99".repeat(32) };
+  assert.throws(() => stranger.openWrap({ ...wrap, ...other }, kemSeed));
+  assert.throws(() => unwrapEpochKey({ ...document, ...other }, recovery.kem));
 });
 
 test("a stranger reads what the real code seals and disperses, from any k shards", () => {
@@ -509,7 +534,8 @@ test("a stranger reads the real code's charter", () => {
   const chain = verifyCharters([charter.bytes], recovery.signing.publicKey);
   const envelope = Buffer.from(charter.bytes).toString();
   const read = stranger.readEnvelope(envelope, "charter", recovery.signing.publicKey.bytes);
-  assert.deepEqual(read, chain.current);
+  assert.deepEqual(read, { payloadId: chain.currentId, document: chain.current });
+  assert.equal(read.payloadId, chain.state);
   assert.equal(agentKeys(chain).get(agent.id)?.id, agent.id);
   assert.throws(() => openStatement(Buffer.from(vectors.statement.envelopeText), chain));
 });

@@ -78,7 +78,8 @@ describe("a home that was lost", () => {
     }
     state.write("third", "third");
     const report = good(await state.protect());
-    assert.deepEqual([report.epoch, report.sequence, report.failedSites], [2, 3, {}]);
+    assert.ok(report.epoch > 1, "in an epoch of its own");
+    assert.deepEqual([report.sequence, report.failedSites], [3, {}]);
     await assertRestores(state, "out");
     for (const { id } of (await state.snapshots()).snapshots) {
       good(await state.restore(id, "--snapshot", id));

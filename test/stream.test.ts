@@ -88,7 +88,7 @@ describe("a stream", () => {
     ]) {
       good(await state.run(["protect", "docs", "--", ...command]));
       const out = await state.run(["restore", "docs", "--stdout"], { json: false });
-      assert.equal(out.stdout.length, bytes, command[0]);
+      assert.equal(out.stdout.length, bytes, command.join(" "));
     }
   });
 

@@ -22,8 +22,10 @@ import {
   type DocumentKind,
   decodeRoot,
   encodeRoot,
+  epochKeyIdOf,
   openDocument,
   openStatement,
+  openWrap,
   type Statement,
   signCharter,
   signDocument,
@@ -99,12 +101,12 @@ const trusted = new Map([
   [agent.id, agent.publicKey],
   [recovery.signing.id, recovery.signing.publicKey],
 ]);
+const epoch = { ...context, state: chain.state };
 const statement: Statement = {
   kind: "statement",
   format: 1,
-  state: chain.state,
-  register: context.register,
-  epoch: 1,
+  ...epoch,
+  epochKeyId: epochKeyIdOf(epochKey, epoch),
   term: 1,
   sequence: 1,
   agent: agent.id,
@@ -115,7 +117,7 @@ const statement: Statement = {
 };
 const wrap = wrapEpochKey(
   epochKey,
-  { ...context, state: chain.state },
+  epoch,
   { recipient: "recovery", publicKey: recovery.kem.publicKey },
   { agent, term: 1, time: new Date(0) },
 );
@@ -139,7 +141,7 @@ const root = encodeRoot({
   format: 1,
   state: statement.state,
   register: statement.register,
-  epoch: 1,
+  epoch: statement.epoch,
   term: 1,
   sequence: 1,
   time: statement.time,
@@ -320,6 +322,7 @@ const readers: readonly Reader[] = [
     good: envelopes.statement.bytes,
     read: (bytes) => openStatement(bytes, chain),
   },
+  { name: "openWrap", good: wrap.bytes, read: (bytes) => openWrap(bytes, chain) },
   {
     name: "unwrapEpochKey",
     good: payloadOf(wrap.bytes),
@@ -435,7 +438,7 @@ for (const { name, good, read, share = 1 } of readers) {
 test("no reader is made to hold much more than it is given", () => {
   // Every 4 bytes in turn claim that there is very much of something.
   const binary = readers.filter(
-    ({ name }) => !/openDocument|openStatement|unwrap|Charters/.test(name),
+    ({ name }) => !/openDocument|openStatement|openWrap|unwrap|Charters/.test(name),
   );
   for (const { name, good, read } of binary) {
     for (const value of [0xffffffff, 0x03ffffff]) {

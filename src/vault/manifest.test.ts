@@ -77,6 +77,11 @@ test("a manifest of another length than its rows take is refused", () => {
   assert.throws(() => decodeManifest(Buffer.concat([manifest, Buffer.alloc(64)])), malformed);
 });
 
+test("a manifest of no epoch is refused", () => {
+  const manifest = encodeManifest({ ...context, epoch: 0 }, [one]);
+  assert.throws(() => decodeManifest(manifest), malformed);
+});
+
 test("impossible rows, and more than a manifest may have, are refused", () => {
   const refuse = (change: (row: Buffer) => void): void => {
     const manifest = Buffer.from(encodeManifest(context, [one]));

@@ -65,6 +65,15 @@ test("a shard that is missing, cut short, of another index or dispersal has a pr
   }
 });
 
+test("bytes behind the end of a shard are found", () => {
+  for (const more of [1, 31, BLOCK_BYTES]) {
+    for (const [index, shard] of shards.entries()) {
+      const longer = Buffer.concat([shard, noise(more, 2)]);
+      assert.equal(check(longer, index).problem, "it is longer than it should be");
+    }
+  }
+});
+
 test("blocks that changed places are found", () => {
   const swapped = Uint8Array.from(shards[0]!);
   const blocks = blocksPerPiece(packBytes, 2);

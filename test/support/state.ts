@@ -90,7 +90,7 @@ export class TestState {
     for (const name of sites) {
       const country = name.slice(0, 2).toUpperCase();
       const directory = options.directories?.[name] ?? state.path(name);
-      await addSite(home, { name, country, operator: name, hazardZone: name, directory }, now);
+      await addSite(home, { name, country, operator: name, hazardZone: country, directory }, now);
     }
     const { register = ["docs", "--kind", "files", "--path", state.path("data")] } = options;
     if (register) {

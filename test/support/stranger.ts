@@ -66,6 +66,8 @@ export const chunkId = (epochKey: Uint8Array, epoch: Epoch, chunk: Uint8Array): 
   hmac(idKey(epochKey, epoch), chunk);
 export const commitment = (key: Uint8Array, packContext: Uint8Array): Buffer =>
   hmac(key, label("key commitment"), packContext);
+export const epochKeyId = (epochKey: Uint8Array, epoch: Epoch): string =>
+  hex(hmac(epochKey, label("key commitment"), epochContext(epoch)));
 
 // Section 5: where chunks are cut.
 
@@ -328,6 +330,7 @@ export function readManifest(bytes: Buffer): Epoch & { readonly rows: readonly R
   must(bytes.length >= 72 && bytes.subarray(0, 8).equals(ascii("exclvmf1")), "magic");
   must(bytes.readUInt16LE(8) === 1, "version");
   must(bytes.readUInt16LE(10) === 0 && bytes.readUInt32LE(68) === 0, "reserved bytes");
+  must(bytes.readUInt32LE(12) > 0, "an epoch that is none");
   const R = bytes.readUInt32LE(64);
   must(R <= 8192 && bytes.length === 72 + 64 * R, "number of rows");
   const rows = Array.from({ length: R }, (_, i) => {
@@ -486,6 +489,7 @@ export function readEntries(stream: Buffer): StrangerEntry[] {
       content: [] as unknown[],
     };
     must(body.done, "bytes left over");
+    must(entry.uid < 2 ** 32 && entry.gid < 2 ** 32, "an owner beyond 32 bits");
     entries.push(entry);
   }
   return entries;
@@ -500,8 +504,18 @@ const spki = (prefix: string, raw: Uint8Array): ReturnType<typeof createPublicKe
     type: "spki",
   });
 
-/** The payload of an envelope whose one signature is by this public key, of 2624 bytes. */
-export function readEnvelope(envelope: string, type: string, publicKey: Uint8Array): unknown {
+/** What a document says, and what it is called by what it says. */
+export type StrangerDocument = {
+  readonly payloadId: string;
+  readonly document: Readonly<Record<string, unknown>>;
+};
+
+/** The document of an envelope whose one signature is by this public key, of 2624 bytes. */
+export function readEnvelope(
+  envelope: string,
+  type: string,
+  publicKey: Uint8Array,
+): StrangerDocument {
   const { payloadType, payload, signatures } = JSON.parse(envelope) as {
     payloadType: string;
     payload: string;
@@ -521,12 +535,18 @@ export function readEnvelope(envelope: string, type: string, publicKey: Uint8Arr
   const mlDsa = spki("30820a32300b060960864801650304031303820a2100", publicKey.subarray(32));
   must(verify(null, signed, ed25519, signature.subarray(0, 64)), "the Ed25519 half");
   must(verify(null, signed, mlDsa, signature.subarray(64)), "the ML-DSA-87 half");
-  return JSON.parse(body.toString("utf8"));
+  const document = JSON.parse(body.toString("utf8")) as StrangerDocument["document"];
+  const { term, epoch } = document;
+  if (type === "statement" || type === "wrap") {
+    must(typeof epoch === "number" && Math.floor(epoch / 65536) === term, "an epoch of its term");
+  }
+  return { payloadId: hex(sha256(body)), document };
 }
 
 /** The epoch key in a wrap's payload, with the 32-byte KEM seed of the recipient. */
 export function openWrap(
   wrap: Epoch & {
+    readonly epochKeyId: string;
     readonly recipient: string;
     readonly encapsulation: string;
     readonly sealed: string;
@@ -561,7 +581,9 @@ export function openWrap(
   ]);
   const keyAndNonce = hkdf(shared, Buffer.concat([label("wrap"), context]), 44);
   const sealed = Buffer.from(wrap.sealed, "base64");
-  return unseal(keyAndNonce.subarray(0, 32), keyAndNonce.subarray(32), context, sealed);
+  const key = unseal(keyAndNonce.subarray(0, 32), keyAndNonce.subarray(32), context, sealed);
+  must(key.length === 32 && epochKeyId(key, wrap) === wrap.epochKeyId, "it holds another key");
+  return key;
 }
 
 /** The KEM seed of a recovery seed. */

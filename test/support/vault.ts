@@ -2,6 +2,7 @@
 import { createCipheriv, hash } from "node:crypto";
 import { type Kernel, loadKernel } from "../../src/erasure/kernel.ts";
 import { disperse, slotBytes } from "../../src/vault/dispersal.ts";
+import { firstEpochOf } from "../../src/vault/documents.ts";
 import { deriveEpochKeys } from "../../src/vault/epoch-keys.ts";
 import {
   type DispersedRef,
@@ -32,7 +33,7 @@ export const epochKey = Uint8Array.from({ length: 32 }, (_, i) => i);
 export const context: EpochContext = {
   state: parseId("StateId", "a1".repeat(32)),
   register: parseId("RegisterId", "b2".repeat(16)),
-  epoch: 3,
+  epoch: firstEpochOf(1) + 3,
 };
 export const keys = deriveEpochKeys(epochKey, context);
 export const packId = parseId("PackId", "c3".repeat(16));
