@@ -30,7 +30,7 @@ const FINDINGS_KEPT_MAX = 1000;
 export type SiteCheck = {
   readonly site: string;
   /** Why it could not be checked; its counts say nothing then. */
-  readonly unavailable?: string;
+  unavailable?: string | undefined;
   expected: number;
   missing: number;
   /** Read whole and held against their names. */
@@ -119,6 +119,19 @@ async function documentsOf(
   return documents;
 }
 
+/** The charters and wraps of a site; undefined when it cannot list them, which the listing of shards tells. */
+async function keysOf(place: SitePlace & { readonly site: Site }) {
+  try {
+    return {
+      charters: await documentsOf(place, "charter"),
+      wraps: await documentsOf(place, "wrap"),
+    };
+  } catch (error) {
+    if (!isExclaveError(error)) throw error;
+    return undefined;
+  }
+}
+
 function isCharter(bytes: Uint8Array, payloadId: string, charters: CharterChain): boolean {
   const { recoverySigning } = charters;
   try {
@@ -190,7 +203,9 @@ class CheckRun {
     for (const place of this.#places) {
       if (!isOpen(place)) continue;
       const versions = new Set<string>();
-      for (const bytes of await documentsOf(place, "charter")) {
+      const kept = await keysOf(place);
+      if (!kept) continue;
+      for (const bytes of kept.charters) {
         for (const { payloadId } of charters.charters) {
           if (isCharter(bytes, payloadId, charters)) versions.add(payloadId);
         }
@@ -200,7 +215,7 @@ class CheckRun {
           this.#find(place.name, `charter ${document.version}`, "it is missing");
       }
       const wrapped = new Set<string>();
-      for (const bytes of await documentsOf(place, "wrap")) {
+      for (const bytes of kept.wraps) {
         const wrap = openedWrap(bytes, charters);
         if (wrap?.recipient === "recovery") wrapped.add(wrap.epochKeyId);
       }
@@ -224,7 +239,8 @@ class CheckRun {
 
   async packs(): Promise<void> {
     const { catalog, full, onProgress } = this.#options;
-    await listHeld(catalog, this.#places);
+    const unlisted = await listHeld(catalog, this.#places);
+    for (const site of this.sites) site.unavailable ??= unlisted.get(site.site);
     const packsTotal = catalog.packCount(this.#register);
     const sample = full ? undefined : new Set(catalog.samplePacks(this.#register, SAMPLE_PACKS));
     const n = this.#places.length;

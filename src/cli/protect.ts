@@ -141,16 +141,28 @@ function inputOf(
   return program === undefined ? { input: process.stdin } : runCommand(program, args);
 }
 
-/** The output of a command, and a refusal to commit when it fails. */
-export function runCommand(program: string, args: readonly string[]): StreamInput {
-  const child = spawn(program, args, { stdio: ["ignore", "pipe", "inherit"] });
-  const ended = once(child, "close").then(
-    ([code, signal]) => (code === 0 ? undefined : `ended with ${signal ?? `exit code ${code}`}`),
-    (error: unknown) =>
-      `could not be run: ${(error as NodeJS.ErrnoException).code ?? String(error)}`,
-  );
+/**
+ * The output of a command, and a refusal to commit when it fails. It is started when its output is first
+ * asked for: not when another process is at work on the register, or too few sites answer.
+ */
+function runCommand(program: string, args: readonly string[]): StreamInput {
+  let ended: Promise<string | undefined> = Promise.resolve("was not run");
+  async function* output(): AsyncGenerator<Uint8Array> {
+    const child = spawn(program, args, { stdio: ["ignore", "pipe", "inherit"] });
+    ended = once(child, "close").then(
+      ([code, signal]) => (code === 0 ? undefined : `ended with ${signal ?? `exit code ${code}`}`),
+      (error: unknown) =>
+        `could not be run: ${(error as NodeJS.ErrnoException).code ?? String(error)}`,
+    );
+    try {
+      yield* child.stdout;
+    } finally {
+      // Nobody reads on when the work has failed.
+      child.kill();
+    }
+  }
   return {
-    input: child.stdout,
+    input: output(),
     beforeCommit: async () => {
       const why = await ended;
       if (why === undefined) return;

@@ -99,5 +99,10 @@ function parseTime(text: string): Date {
 }
 
 async function writeOut(bytes: Uint8Array): Promise<void> {
-  if (!process.stdout.write(bytes)) await once(process.stdout, "drain");
+  try {
+    if (!process.stdout.write(bytes)) await once(process.stdout, "drain");
+  } catch (cause) {
+    if ((cause as NodeJS.ErrnoException).code !== "EPIPE") throw cause;
+    throw new ExclaveError("interrupted", "who read the output went away", { cause });
+  }
 }

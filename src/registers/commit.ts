@@ -26,7 +26,7 @@ import type { QuorumWriter } from "../vault/quorum-writer.ts";
 import { chunksOf } from "./entry-sink.ts";
 import { EpochReader, segmentFileName } from "./epoch-reader.ts";
 import { segmentsOf } from "./import-snapshots.ts";
-import type { IndexSegment, KnownPacks } from "./known-packs.ts";
+import { type IndexSegment, isHeld, type KnownPacks } from "./known-packs.ts";
 import type { StoredChunk } from "./protect-messages.ts";
 import type { SealSession } from "./seal-session.ts";
 
@@ -143,8 +143,9 @@ async function* indexRecords(
   const reader = new EpochReader(invariantCached, catalog, home.cachePath, context);
   for (const segment of merged) {
     for await (const { pack, table } of reader.segmentRecords(segment)) {
-      const known = catalog.pack(context.register, context.epoch, idFromBytes("PackId", pack));
-      if (known) yield encodeSegmentRecord(pack, table);
+      if (isHeld(catalog, context, idFromBytes("PackId", pack))) {
+        yield encodeSegmentRecord(pack, table);
+      }
     }
   }
   for (const { pack, table } of catalog.openPacks(context.register, context.epoch)) {

@@ -30,6 +30,8 @@ export type ImportOptions = {
   readonly catalog: Catalog;
   readonly cachePath: string;
   readonly places: readonly SitePlace[];
+  /** Only this register's; the places are where its shards are. */
+  readonly register?: RegisterId;
   /** The key of an epoch, when this home can have it; its id says which, should there be several. */
   readonly epochKey: (
     register: RegisterId,
@@ -47,9 +49,14 @@ export async function documentIds(
   const ids = new Set<DocumentId>();
   for (const place of places) {
     if (!isOpen(place)) continue;
-    for await (const name of place.site.list(kind)) {
-      const rest = name.slice(kind.length + 1);
-      if (/^[0-9a-f]{64}$/.test(rest)) ids.add(parseId("DocumentId", rest));
+    try {
+      for await (const name of place.site.list(kind)) {
+        const rest = name.slice(kind.length + 1);
+        if (/^[0-9a-f]{64}$/.test(rest)) ids.add(parseId("DocumentId", rest));
+      }
+    } catch (error) {
+      // A site that cannot list is as one that is away: the others are asked.
+      if (!isExclaveError(error)) throw error;
     }
   }
   return ids;
@@ -88,9 +95,17 @@ export async function importSnapshots(options: ImportOptions): Promise<number> {
   const fresh = new Map<DocumentId, Fresh>();
   for (const object of await documentIds(places, "statement")) {
     if (catalog.isKnownStatement(object)) continue;
+    const other = catalog.otherStatement(object);
+    if (options.register !== undefined && other !== undefined && other !== options.register)
+      continue;
     try {
       const envelope = await fetchDocument(places, "statement", object);
       const opened = openStatement(envelope, charters);
+      const register = parseId("RegisterId", opened.document.register);
+      if (options.register !== undefined && register !== options.register) {
+        catalog.addOtherStatement(object, register);
+        continue;
+      }
       // The same statement in another envelope is no other recovery point.
       if (catalog.hasSnapshot(opened.payloadId)) catalog.addKnownStatement(object);
       else fresh.set(opened.payloadId, { opened, envelope });
@@ -106,7 +121,7 @@ export async function importSnapshots(options: ImportOptions): Promise<number> {
   let imported = 0;
   for (const statements of byEpoch.values()) {
     const ordered = statements.toSorted((a, b) => sequenceOf(a) - sequenceOf(b));
-    imported += await importEpoch(options, withOneKey(ordered, onProblem));
+    imported += await importEpoch(options, withOneKey(options, ordered));
   }
   return imported;
 }
@@ -118,12 +133,21 @@ function sequenceOf({ opened }: Fresh): number {
   return opened.document.sequence;
 }
 
-/** An epoch has one key: the one that its first statement names. Statements that name another are left out. */
+/**
+ * An epoch has one key: the one that its recovery points in the catalog use, else the one that its first
+ * statement names. Statements that name another are left out.
+ */
 function withOneKey(
+  { catalog, charters, onProblem }: ImportOptions,
   statements: readonly Fresh[],
-  onProblem: ImportOptions["onProblem"],
 ): readonly Fresh[] {
-  const keyId = statements[0]?.opened.document.epochKeyId;
+  const [first] = statements;
+  if (!first) return [];
+  const { register, epoch } = epochOf(first.opened.document);
+  const before = catalog.snapshots(register).find((snapshot) => snapshot.epoch === epoch);
+  const { epochKeyId: keyId } = before
+    ? openStatement(before.envelope, charters).document
+    : first.opened.document;
   return statements.filter(({ opened }) => {
     const same = opened.document.epochKeyId === keyId;
     if (!same)

@@ -3,10 +3,11 @@
  * more (a site was lost, home came back from a backup); a snapshot built on that could not be restored.
  */
 import { isExclaveError } from "../errors.ts";
+import type { Site } from "../sites/site.ts";
 import type { Catalog } from "../vault/catalog.ts";
 import { tableChunkIds } from "../vault/chunk-reader.ts";
 import type { SnapshotRoot } from "../vault/documents.ts";
-import { type EpochContext, idFromBytes } from "../vault/identifiers.ts";
+import { type EpochContext, idFromBytes, type PackId } from "../vault/identifiers.ts";
 import { KnownIds, newGeneration } from "../vault/known-ids.ts";
 import { isOpen, type SitePlace } from "../vault/open-sites.ts";
 import type { OpenEpoch } from "./epoch.ts";
@@ -17,7 +18,7 @@ export type IndexSegment = SnapshotRoot["index"][number];
 
 export type KnownPacks = {
   readonly ids: KnownIds;
-  /** Packs that the catalog listed and that fewer than k sites have shards of; it lists them no more. */
+  /** Packs that the catalog lists and that fewer than k sites list shards of now. */
   readonly lostPacks: number;
   /** The segments that can be read, oldest first. */
   readonly segments: readonly IndexSegment[];
@@ -36,7 +37,7 @@ export async function loadKnown(options: {
   const { catalog, places, epoch } = options;
   const { context } = epoch;
   await listHeld(catalog, places);
-  const lostPacks = forgetLost(catalog, context);
+  const lostPacks = countLost(catalog, context);
 
   const ids = new KnownIds([newGeneration(65_536, 0)]);
   const segments: IndexSegment[] = [];
@@ -56,7 +57,7 @@ export async function loadKnown(options: {
       const segment = JSON.parse(ref) as IndexSegment;
       try {
         for await (const { pack, table } of reader.segmentRecords(segment)) {
-          if (!catalog.pack(context.register, context.epoch, idFromBytes("PackId", pack))) {
+          if (!isHeld(catalog, context, idFromBytes("PackId", pack))) {
             rewriteIndex = true;
             continue;
           }
@@ -85,29 +86,55 @@ function claimAll(ids: KnownIds, table: Uint8Array): void {
 
 /**
  * Which shards the open sites list. A site's word counts for the shards that belong to it and no
- * others: one that lies can lose its own, and not make others' look safe.
+ * others: one that lies can lose its own, and not make others' look safe. Returns the sites that could
+ * not list, with the reason; they count as holding nothing.
  */
-export async function listHeld(catalog: Catalog, places: readonly SitePlace[]): Promise<void> {
+export async function listHeld(
+  catalog: Catalog,
+  places: readonly SitePlace[],
+): Promise<ReadonlyMap<string, string>> {
+  const failed = new Map<string, string>();
   catalog.beginHeld();
   for (const [index, place] of places.entries()) {
     if (!isOpen(place)) continue;
-    const own = `.${String(index).padStart(2, "0")}`;
-    let names: string[] = [];
-    for await (const name of place.site.list("shard")) {
-      if (!name.endsWith(own)) continue;
-      names.push(name);
-      if (names.length < NAMES_AT_ONCE) continue;
-      catalog.addHeld(names);
-      names = [];
+    try {
+      await listHeldAt(catalog, place.site, index);
+    } catch (error) {
+      if (!isExclaveError(error)) throw error;
+      failed.set(place.name, error.message);
     }
-    catalog.addHeld(names);
   }
+  return failed;
 }
 
-function forgetLost(catalog: Catalog, { register, epoch }: EpochContext): number {
-  const lost = [...catalog.heldPacks(register, epoch)].filter((pack) => pack.held < pack.k);
-  catalog.transaction(() => {
-    for (const { pack } of lost) catalog.forgetPack(register, epoch, pack);
-  });
-  return lost.length;
+async function listHeldAt(catalog: Catalog, site: Site, index: number): Promise<void> {
+  const own = `.${String(index).padStart(2, "0")}`;
+  let names: string[] = [];
+  for await (const name of site.list("shard")) {
+    if (!name.endsWith(own)) continue;
+    names.push(name);
+    if (names.length < NAMES_AT_ONCE) continue;
+    catalog.addHeld(names);
+    names = [];
+  }
+  catalog.addHeld(names);
+}
+
+/**
+ * Packs that too few sites list now. The catalog keeps them, for the sites may only be away; but those
+ * that no snapshot has yet are stored again rather than waited for.
+ */
+function countLost(catalog: Catalog, { register, epoch }: EpochContext): number {
+  let lost = 0;
+  for (const pack of [...catalog.lostPacks(register, epoch)]) {
+    lost++;
+    if (!pack.committed) catalog.forgetPack(register, epoch, pack.pack);
+  }
+  return lost;
+}
+
+/** True for a pack that the catalog lists and at least k sites have shards of. */
+export function isHeld(catalog: Catalog, context: EpochContext, id: PackId): boolean {
+  const pack = catalog.pack(context.register, context.epoch, id);
+  return pack !== undefined && catalog.heldShards(pack.id) >= pack.k;
 }

@@ -13,7 +13,7 @@ import {
   type RegisterConfig,
   writeQuorum,
 } from "../vault/home.ts";
-import { type DocumentId, parseId } from "../vault/identifiers.ts";
+import { type DocumentId, parseId, type RegisterId } from "../vault/identifiers.ts";
 import { openSites, type SitePlace } from "../vault/open-sites.ts";
 import { QuorumWriter } from "../vault/quorum-writer.ts";
 import { commitSnapshot } from "./commit.ts";
@@ -107,7 +107,7 @@ async function protectLocked(
   await requireCurrent(home, places);
   const writer = new QuorumWriter(places, writeQuorum(register));
   for (const [site, why] of writer.failedSites) notice(`site ${site} does not take part: ${why}`);
-  await importNews(options, places, notice);
+  await importNews(options, id, places, notice);
 
   const epoch =
     (await openEpoch(home, register)) ??
@@ -220,6 +220,7 @@ async function requireCurrent(home: Home, places: readonly SitePlace[]): Promise
 
 async function importNews(
   { home, catalog }: ProtectOptions,
+  only: RegisterId,
   places: readonly SitePlace[],
   notice: (text: string) => void,
 ): Promise<void> {
@@ -228,6 +229,7 @@ async function importNews(
     catalog,
     cachePath: home.cachePath,
     places,
+    register: only,
     epochKey: (register, epoch) => home.epochKey(register, epoch),
     onProblem: ({ document, why }: ImportProblem) => notice(`${document} was left out: ${why}`),
   });

@@ -52,6 +52,8 @@ export type ProblemMessage = { readonly type: "problem"; readonly problem: Shard
 export type WriteTask = {
   /** Absolute binary path. */
   readonly path: string;
+  /** Where it goes when it is whole, in place of what is there. */
+  readonly finalPath?: string;
   /** "create": a new file, complete with this task. "fill": a stretch of one that exists. */
   readonly mode: "create" | "fill";
   readonly offset: number;

@@ -5,6 +5,7 @@ import {
   fstatSync,
   ftruncateSync,
   openSync,
+  renameSync,
   unlinkSync,
   writeSync,
 } from "node:fs";
@@ -187,6 +188,7 @@ function writeFile(task: WriteTask): {
           { native, owners, asRoot, numericOwner: data.numericOwner },
         )
       : [];
+    if (task.finalPath !== undefined) renameSync(path, toFsPath(task.finalPath));
     return { bytes, warnings };
   } catch (error) {
     // A file that could not be had whole is not left behind in part under its name.

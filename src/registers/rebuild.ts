@@ -76,6 +76,7 @@ async function rebuildRegister(
     catalog,
     cachePath: home.cachePath,
     places,
+    register: parseId("RegisterId", register.id),
     epochKey: (id, epoch) => home.epochKey(id, epoch),
     onProblem: ({ document, why }) => problem(`${document} was left out: ${why}`),
   });

@@ -14,6 +14,7 @@ import {
   type CharterChain,
   documentRandom,
   epochOf,
+  openDocument,
   openStatement,
   openWrap,
   type SnapshotRoot,
@@ -55,7 +56,12 @@ export async function recover(options: RecoverOptions): Promise<RecoverReport> {
   const recovery = recoveryKeyFromSeed(options.key.seed);
   const found = await openGiven(options);
   const places = found.map(({ place }) => place);
-  const charters = await collectCharters(places, recovery.signing.publicKey, options.key.state);
+  const charters = await collectCharters(
+    places,
+    recovery.signing.publicKey,
+    options.key.state,
+    options.onNotice,
+  );
   const sites = await verifySites(found, charters, options.onNotice);
   const keys = await unwrapAll(places, charters, recovery.kem, options.onNotice);
 
@@ -99,7 +105,12 @@ export async function recover(options: RecoverOptions): Promise<RecoverReport> {
   await draft.saveConfig({ ...draft.config, registers: [...registers] });
   // The new charter goes out last: from then on the old home cannot write.
   const line = [...charters.envelopes, envelope.bytes];
-  await publish(places, line, options.onNotice);
+  const ours = found.filter(({ directory }) => sites.some((site) => site.directory === directory));
+  await publish(
+    ours.map(({ place }) => place),
+    line,
+    options.onNotice,
+  );
   await rename(building, path);
   const home = await Home.open(path);
   return report(home, sites);
@@ -123,8 +134,7 @@ async function openGiven({
   readonly { readonly directory: string; readonly place: SitePlace & { readonly site: Site } }[]
 > {
   const found = [];
-  for (const given of directories) {
-    const directory = resolve(given);
+  for (const directory of new Set(directories.map((given) => resolve(given)))) {
     try {
       const identity = { name: directory, country: "?", operator: "?", hazardZone: "?" };
       const site = await openDirectorySite(directory, identity);
@@ -147,13 +157,18 @@ async function collectCharters(
   places: readonly SitePlace[],
   recovery: Parameters<typeof verifyCharters>[1],
   state: string,
+  onNotice: (notice: string) => void,
 ): Promise<CharterChain> {
   const envelopes = [];
+  const trusted = new Map([[recovery.id, recovery]]);
   for (const id of await documentIds(places, "charter")) {
     try {
-      envelopes.push(await fetchDocument(places, "charter", id));
+      const bytes = await fetchDocument(places, "charter", id);
+      openDocument("charter", bytes, trusted);
+      envelopes.push(bytes);
     } catch (error) {
-      if (!isExclaveError(error, "not-found")) throw error;
+      if (!isExclaveError(error)) throw error;
+      onNotice(`charter/${id} was left out: ${error.message}`);
     }
   }
   const charters = verifyCharters(envelopes, recovery);
@@ -170,7 +185,7 @@ async function verifySites(
   charters: CharterChain,
   onNotice: (notice: string) => void,
 ): Promise<readonly SiteConfig[]> {
-  const sites = [];
+  const sites: SiteConfig[] = [];
   for (const { directory } of found) {
     try {
       const { name, country, operator, hazardZone } = await readSiteDocument(
@@ -178,6 +193,10 @@ async function verifySites(
         charters.state,
         charters,
       );
+      if (sites.some((site) => site.name === name)) {
+        onNotice(`${directory} is a second directory of site "${name}" and is left out`);
+        continue;
+      }
       sites.push({ name, country, operator, hazardZone, directory });
     } catch (error) {
       if (!isExclaveError(error)) throw error;

@@ -1,7 +1,7 @@
 /** `restore`: brings a recovery point of a register back, into a directory or, for a stream, to standard output. */
 import { mkdirSync, realpathSync, statSync } from "node:fs";
 import { join } from "node:path";
-import { ExclaveError } from "../errors.ts";
+import { ExclaveError, isExclaveError } from "../errors.ts";
 import { favourSmallHeaps } from "../platform/memory.ts";
 import { fromText } from "../platform/names.ts";
 import type { Catalog, SnapshotRow } from "../vault/catalog.ts";
@@ -85,7 +85,18 @@ export async function restore(options: RestoreOptions): Promise<RestoreReport> {
     for (const part of root.parts) {
       const records = partRecords(reader, part);
       if (typeof options.target === "function") {
-        await streamOut(reader, records, options.target, progress);
+        try {
+          await streamOut(reader, records, options.target, progress);
+        } catch (error) {
+          if (!isExclaveError(error, "not-enough-shards")) throw error;
+          const lost = {
+            path: part.name,
+            shown: part.name,
+            kind: "lost",
+            why: error.message,
+          } as const;
+          throw lostError(lost, shardProblems);
+        }
         continue;
       }
       const target = prepareTarget(options.target, root.parts.length > 1 ? part.name : undefined);

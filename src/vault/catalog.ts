@@ -66,6 +66,9 @@ CREATE TABLE IF NOT EXISTS snapshots (
 ) STRICT;
 CREATE INDEX IF NOT EXISTS snapshots_by_register ON snapshots (register, sequence);
 CREATE TABLE IF NOT EXISTS known_statements (object TEXT PRIMARY KEY) STRICT, WITHOUT ROWID;
+CREATE TABLE IF NOT EXISTS other_statements (
+  object TEXT PRIMARY KEY, register TEXT NOT NULL
+) STRICT, WITHOUT ROWID;
 CREATE TABLE IF NOT EXISTS debts (
   dispersal TEXT NOT NULL, shard INTEGER NOT NULL, site TEXT NOT NULL,
   PRIMARY KEY (dispersal, shard)
@@ -287,6 +290,18 @@ export class Catalog {
     this.#db.prepare("INSERT OR IGNORE INTO known_statements VALUES (?)").run(object);
   }
 
+  /** The object of this name is a statement of that register, which is not being imported now. */
+  addOtherStatement(object: DocumentId, register: RegisterId): void {
+    this.#db.prepare("INSERT OR IGNORE INTO other_statements VALUES (?, ?)").run(object, register);
+  }
+
+  otherStatement(object: DocumentId): string | undefined {
+    const row = this.#db
+      .prepare("SELECT register FROM other_statements WHERE object = ?")
+      .get(object);
+    return row && text(row.register);
+  }
+
   isKnownStatement(object: DocumentId): boolean {
     const row = this.#db.prepare("SELECT 1 FROM known_statements WHERE object = ?").get(object);
     return row !== undefined;
@@ -377,17 +392,28 @@ export class Catalog {
     return this.#db.prepare("SELECT 1 FROM held WHERE name = ?").get(name) !== undefined;
   }
 
-  /** Packs of an epoch, each with how many of its shards are held. */
-  *heldPacks(register: RegisterId, epoch: number): Generator<PackRow & { readonly held: number }> {
+  /** How many shards of a dispersal are listed. */
+  heldShards(id: DispersalId): number {
+    const row = this.#db
+      .prepare("SELECT count(*) AS held FROM held WHERE name > ? AND name < ?")
+      .get(`shard/${id}.`, `shard/${id}/`);
+    return number(row?.held);
+  }
+
+  /** Packs of an epoch of which fewer shards are listed than are needed. */
+  *lostPacks(
+    register: RegisterId,
+    epoch: number,
+  ): Generator<PackRow & { readonly committed: boolean }> {
     const rows = this.#db
       .prepare(
-        `SELECT packs.*, (
+        `SELECT * FROM packs WHERE register = ? AND epoch = ? AND k > (
            SELECT count(*) FROM held
            WHERE held.name > 'shard/' || dispersal || '.' AND held.name < 'shard/' || dispersal || '/'
-         ) AS held FROM packs WHERE register = ? AND epoch = ?`,
+         )`,
       )
       .iterate(register, epoch);
-    for (const row of rows) yield { ...packOf(row), held: number(row.held) };
+    for (const row of rows) yield { ...packOf(row), committed: row.committed === 1 };
   }
 
   #meta(key: string): string | undefined {

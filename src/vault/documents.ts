@@ -475,6 +475,7 @@ const rootSchema = z.strictObject({
     .array(
       z.strictObject({ name: shortName, country: z.string(), operator: label, hazardZone: label }),
     )
+    .min(1)
     .max(32),
   parts: z
     .array(
@@ -483,7 +484,7 @@ const rootSchema = z.strictObject({
         kind: z.enum(["files", "stream"]),
         /** Where it was protected from, for people. */
         source: z.string().max(65_536),
-        excludes: z.array(z.string().max(65_536)).max(1024),
+        excludes: z.array(z.string().max(4096)).max(1024),
         oneFileSystem: z.boolean(),
         entries: streamSchema,
         files: count,

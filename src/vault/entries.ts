@@ -340,6 +340,15 @@ function decodeEntry(body: Uint8Array, previous: string): Entry {
   ) {
     throw malformed("a field is out of range");
   }
+  const hasTarget = kind === "symlink" || kind === "hardlink";
+  const isDevice = kind === "char-device" || kind === "block-device";
+  if (
+    (kind !== "file" && size !== 0) ||
+    (!hasTarget && linkTarget !== "") ||
+    (!isDevice && (rdevMajor !== 0 || rdevMinor !== 0))
+  ) {
+    throw malformed("a field does not belong to an entry of its kind");
+  }
   if (kind === "hardlink" && !isSafePath(linkTarget))
     throw malformed("a hard link's target is unsafe");
   const count = reader.varint();

@@ -195,6 +195,7 @@ function readHeader(bytes: Uint8Array): { readonly dispersal: Dispersal; readonl
     malformed("its version is unknown");
   const [k, n, index] = [header[11] ?? 0, header[12] ?? 0, header[13] ?? 0];
   if (k < 1 || n < k || n > SITES_MAX || index >= n) malformed("k, n or its index is impossible");
+  if (header.readUInt32LE(64) === 0) malformed("its epoch is 0");
   const packBytes = header.readBigUInt64LE(88);
   if (packBytes < 1n || packBytes > BigInt(PACK_BYTES_MAX)) malformed("its pack is too long");
   const dispersal: Dispersal = {

@@ -14,6 +14,7 @@ import {
   mkdirSync,
   openSync,
   readSync,
+  renameSync,
   rmSync,
   unlinkSync,
   writeSync,
@@ -40,6 +41,7 @@ const BATCH_BYTES_MAX = 8 * 1024 * 1024;
 /** A file larger than this is written in stretches, a content record each, by several workers. */
 const WHOLE_BYTES_MAX = 64 * 1024 * 1024;
 const BATCHES_IN_FLIGHT_MAX = 16;
+const EXISTS = "it exists already and was left as it is; --overwrite replaces it";
 
 export type RestoreProblem = {
   /** Binary path within the part, and as shown to people. */
@@ -76,7 +78,8 @@ type OpenFile = {
   content: Uint8Array[];
   /** Where the held content begins; a file that was created ahead is filled in stretches. */
   offset: number;
-  created: boolean;
+  /** Where a large file is written before it gets its name. */
+  draft?: string | undefined;
 };
 
 export class RestoreFiles {
@@ -90,6 +93,11 @@ export class RestoreFiles {
   /** One for each worker. */
   readonly #batches: { files: WriteTask[]; bytes: number }[];
   #inFlight: Promise<void>[] = [];
+  /** Files that are not whole yet; removed should the restore end here. */
+  readonly #drafts = new Set<string>();
+  #draftCount = 0;
+  /** Large files of which a stretch could not be had. */
+  readonly #incomplete = new Set<string>();
 
   constructor(options: RestoreFilesOptions) {
     this.#options = options;
@@ -116,6 +124,7 @@ export class RestoreFiles {
       this.#finish();
     } finally {
       await Promise.allSettled(this.#inFlight);
+      for (const draft of this.#drafts) rmSync(toFsPath(draft), { force: true });
       closeSync(this.#scratch);
       rmSync(this.#options.scratchFile, { force: true });
     }
@@ -136,8 +145,7 @@ export class RestoreFiles {
       this.#keepForLater(entry);
       return;
     }
-    if (this.#options.overwrite) this.#clear(entry);
-    if (entry.kind === "file") this.#file = { entry, content: [], offset: 0, created: false };
+    if (entry.kind === "file") this.#file = { entry, content: [], offset: 0 };
     else this.#special(entry);
   }
 
@@ -154,11 +162,17 @@ export class RestoreFiles {
     this.#file = undefined;
     if (!file) return;
     const { entry } = file;
-    if (!file.created) {
+    if (file.draft === undefined) {
       const path = this.#path(entry.path);
       const worker = this.#workerFor(file.content);
       const batch = this.#batches[worker];
-      batch?.files.push({ path, mode: "create", offset: 0, content: file.content, entry });
+      const task = { mode: "create", offset: 0, content: file.content, entry } as const;
+      // What exists is replaced only by what is there whole.
+      const places = this.#exists(path)
+        ? { path: this.#draftPath(path), finalPath: path }
+        : { path };
+      if (places.finalPath !== undefined && !this.#mayReplace(entry)) return;
+      batch?.files.push({ ...task, ...places });
       if (batch) batch.bytes += entry.size;
       if (batch && (batch.files.length >= BATCH_FILES_MAX || batch.bytes >= BATCH_BYTES_MAX)) {
         await this.#sendBatch(worker);
@@ -167,39 +181,71 @@ export class RestoreFiles {
     }
     await this.#fill(file);
     await this.#settle(0);
-    this.#metadata(entry);
+    this.#finishDraft(file, file.draft);
+  }
+
+  /** Gives a large file that is there whole its metadata and its name; of one that is not, nothing stays. */
+  #finishDraft(file: OpenFile, draft: string): void {
+    const { entry } = file;
+    this.#drafts.delete(draft);
+    if (this.#incomplete.delete(entry.path)) {
+      unlinkSync(toFsPath(draft));
+      return;
+    }
+    this.#metadata(entry, draft);
+    renameSync(toFsPath(draft), toFsPath(this.#path(entry.path)));
     this.#options.onWritten(1, 0);
   }
 
   /** Writes the held stretch of a large file, which is created first. */
   async #fill(file: OpenFile): Promise<void> {
-    const path = this.#path(file.entry.path);
-    if (!file.created) {
-      if (!this.#create(file.entry)) {
-        this.#file = undefined;
-        return;
-      }
-      file.created = true;
+    file.draft ??= this.#create(file.entry);
+    if (file.draft === undefined) {
+      this.#file = undefined;
+      return;
     }
-    const { content, offset, entry } = file;
+    const { content, offset, entry, draft } = file;
     const bytes = content.reduce((sum, items) => sum + contentBytes(items), 0);
     file.content = [];
     file.offset += bytes;
-    if (content.length > 0)
-      await this.#send(this.#workerFor(content), [{ path, mode: "fill", offset, content, entry }]);
+    if (content.length === 0) return;
+    const task = { path: draft, mode: "fill", offset, content, entry } as const;
+    await this.#send(this.#workerFor(content), [task]);
   }
 
-  #create(entry: Entry): boolean {
+  /** Creates the file that a large one is written to before it gets its name; undefined when that is refused. */
+  #create(entry: Entry): string | undefined {
+    const path = this.#path(entry.path);
+    if (this.#exists(path) && !this.#mayReplace(entry)) return undefined;
+    const draft = this.#draftPath(path);
     const { O_WRONLY, O_CREAT, O_EXCL, O_NOFOLLOW } = constants;
     try {
-      closeSync(
-        openSync(toFsPath(this.#path(entry.path)), O_WRONLY | O_CREAT | O_EXCL | O_NOFOLLOW, 0o600),
-      );
-      return true;
+      closeSync(openSync(toFsPath(draft), O_WRONLY | O_CREAT | O_EXCL | O_NOFOLLOW, 0o600));
+      this.#drafts.add(draft);
+      return draft;
     } catch (error) {
       this.#problem(entry.path, "refused", refusal(error));
-      return false;
+      return undefined;
     }
+  }
+
+  #exists(path: string): boolean {
+    return lstatSync(toFsPath(path), { throwIfNoEntry: false }) !== undefined;
+  }
+
+  /** Whether what has the entry's name may give way to it; reported when not. */
+  #mayReplace(entry: Entry): boolean {
+    const present = lstatSync(toFsPath(this.#path(entry.path)), { throwIfNoEntry: false });
+    if (!present) return true;
+    if (this.#options.overwrite && !present.isDirectory()) return true;
+    this.#problem(entry.path, "refused", EXISTS);
+    return false;
+  }
+
+  /** A name beside `path` for what is not whole yet. */
+  #draftPath(path: string): string {
+    const folder = path.slice(0, path.lastIndexOf("/") + 1);
+    return `${folder}.exclave-${process.pid}-${this.#draftCount++}`;
   }
 
   /**
@@ -247,7 +293,10 @@ export class RestoreFiles {
       const outcome = result.files[i];
       if (!outcome) continue;
       const { path } = file.entry;
-      if (outcome.failure) this.#problem(path, outcome.failure.kind, outcome.failure.why);
+      if (outcome.failure) {
+        if (file.mode === "fill") this.#incomplete.add(path);
+        this.#problem(path, outcome.failure.kind, outcome.failure.why);
+      }
       for (const warning of outcome.warnings) this.#problem(path, "metadata", warning);
       this.#options.onWritten(outcome.failure || file.mode === "fill" ? 0 : 1, outcome.bytes);
     }
@@ -255,8 +304,9 @@ export class RestoreFiles {
 
   #special(entry: Entry): void {
     const { kind } = entry;
-    if (kind === "hardlink") return;
+    if (kind === "hardlink" || !this.#mayReplace(entry)) return;
     try {
+      this.#clear(entry);
       const why = createSpecial(this.#path(entry.path), { ...entry, kind }, this.#apply.native);
       if (why !== undefined) {
         this.#problem(entry.path, "refused", why);
@@ -357,8 +407,9 @@ export class RestoreFiles {
       this.#problem(entry.path, "refused", "what it is another name of is no file in the target");
       return;
     }
+    if (!this.#mayReplace(entry)) return;
     try {
-      if (this.#options.overwrite) this.#clear(entry);
+      this.#clear(entry);
       linkSync(toFsPath(this.#path(entry.linkTarget)), toFsPath(this.#path(entry.path)));
       this.#options.onWritten(1, 0);
     } catch (error) {
@@ -375,10 +426,10 @@ export class RestoreFiles {
     return lstatSync(toFsPath(this.#path(path)), { throwIfNoEntry: false })?.isFile() === true;
   }
 
-  #metadata(entry: Entry): void {
+  #metadata(entry: Entry, path = this.#path(entry.path)): void {
     const { kind } = entry;
     if (kind === "hardlink") return;
-    for (const warning of applyMetadata(this.#path(entry.path), { ...entry, kind }, this.#apply)) {
+    for (const warning of applyMetadata(path, { ...entry, kind }, this.#apply)) {
       this.#problem(entry.path, "metadata", warning);
     }
   }
@@ -399,7 +450,7 @@ function isWithin(directory: Entry | undefined, path: string): boolean {
 /** Why the target would not take an entry. */
 export function refusal(error: unknown): string {
   const { code } = error as NodeJS.ErrnoException;
-  if (code === "EEXIST") return "it exists already and was left as it is; --overwrite replaces it";
+  if (code === "EEXIST") return EXISTS;
   if (code === "ENOSPC") return "the disk is full";
   return code ?? String(error);
 }
