@@ -7,7 +7,7 @@ import type { Site } from "../sites/site.ts";
 import type { Catalog } from "../vault/catalog.ts";
 import { tableChunkIds } from "../vault/chunk-reader.ts";
 import type { SnapshotRoot } from "../vault/documents.ts";
-import { type EpochContext, idFromBytes, type PackId } from "../vault/identifiers.ts";
+import { type EpochContext, idFromBytes, type PackId, parseId } from "../vault/identifiers.ts";
 import { KnownIds, newGeneration } from "../vault/known-ids.ts";
 import { isOpen, type SitePlace } from "../vault/open-sites.ts";
 import type { OpenEpoch } from "./epoch.ts";
@@ -18,7 +18,7 @@ export type IndexSegment = SnapshotRoot["index"][number];
 
 export type KnownPacks = {
   readonly ids: KnownIds;
-  /** Packs that the catalog lists and that fewer than k sites list shards of now. */
+  /** Packs that the newest index needs and that fewer than k sites list shards of now. */
   readonly lostPacks: number;
   /** The segments that can be read, oldest first. */
   readonly segments: readonly IndexSegment[];
@@ -37,7 +37,8 @@ export async function loadKnown(options: {
   const { catalog, places, epoch } = options;
   const { context } = epoch;
   await listHeld(catalog, places);
-  const lostPacks = countLost(catalog, context);
+  forgetOpenLost(catalog, context);
+  let lostPacks = 0;
 
   const ids = new KnownIds([newGeneration(65_536, 0)]);
   const segments: IndexSegment[] = [];
@@ -57,12 +58,13 @@ export async function loadKnown(options: {
       const segment = JSON.parse(ref) as IndexSegment;
       try {
         for await (const { pack, table } of reader.segmentRecords(segment)) {
-          if (!isHeld(catalog, context, idFromBytes("PackId", pack))) {
-            rewriteIndex = true;
-            continue;
-          }
-          claimAll(ids, table);
+          if (isHeld(catalog, context, idFromBytes("PackId", pack))) claimAll(ids, table);
+          else lostPacks++;
         }
+        // The segment itself is in the cache; a snapshot that names it needs it abroad.
+        lostPacks += segment.packs.filter(
+          (id) => !isHeld(catalog, context, parseId("PackId", id)),
+        ).length;
         segments.push(segment);
       } catch (error) {
         if (!isExclaveError(error)) throw error;
@@ -76,7 +78,7 @@ export async function loadKnown(options: {
   for (const { table } of catalog.openPacks(context.register, context.epoch)) {
     if (table) claimAll(ids, table);
   }
-  return { ids, lostPacks, segments, rewriteIndex };
+  return { ids, lostPacks, segments, rewriteIndex: rewriteIndex || lostPacks > 0 };
 }
 
 function claimAll(ids: KnownIds, table: Uint8Array): void {
@@ -120,17 +122,12 @@ async function listHeldAt(catalog: Catalog, site: Site, index: number): Promise<
   catalog.addHeld(names);
 }
 
-/**
- * Packs that too few sites list now. The catalog keeps them, for the sites may only be away; but those
- * that no snapshot has yet are stored again rather than waited for.
- */
-function countLost(catalog: Catalog, { register, epoch }: EpochContext): number {
-  let lost = 0;
-  for (const pack of [...catalog.lostPacks(register, epoch)]) {
-    lost++;
-    if (!pack.committed) catalog.forgetPack(register, epoch, pack.pack);
+/** Packs that no snapshot has yet and too few sites list are stored again rather than waited for. */
+function forgetOpenLost(catalog: Catalog, context: EpochContext): void {
+  const { register, epoch } = context;
+  for (const { pack } of catalog.openPacks(register, epoch)) {
+    if (!isHeld(catalog, context, pack)) catalog.forgetPack(register, epoch, pack);
   }
-  return lost;
 }
 
 /** True for a pack that the catalog lists and at least k sites have shards of. */

@@ -400,22 +400,6 @@ export class Catalog {
     return number(row?.held);
   }
 
-  /** Packs of an epoch of which fewer shards are listed than are needed. */
-  *lostPacks(
-    register: RegisterId,
-    epoch: number,
-  ): Generator<PackRow & { readonly committed: boolean }> {
-    const rows = this.#db
-      .prepare(
-        `SELECT * FROM packs WHERE register = ? AND epoch = ? AND k > (
-           SELECT count(*) FROM held
-           WHERE held.name > 'shard/' || dispersal || '.' AND held.name < 'shard/' || dispersal || '/'
-         )`,
-      )
-      .iterate(register, epoch);
-    for (const row of rows) yield { ...packOf(row), committed: row.committed === 1 };
-  }
-
   #meta(key: string): string | undefined {
     const row = this.#db.prepare("SELECT value FROM meta WHERE key = ?").get(key);
     return row && text(row.value);
