@@ -168,13 +168,16 @@ function flatten(node: Tree): (Entry | Uint8Array)[] {
   const entries: Entry[] = [];
   const visit = (path: string, one: Tree | Leaf): void => {
     if ("children" in one) {
-      entries.push({ ...one.facts, path, kind: "directory", size: 0, linkTarget: "" });
+      const numbers = { size: 0, rdevMajor: 0, rdevMinor: 0 };
+      entries.push({ ...one.facts, ...numbers, path, kind: "directory", linkTarget: "" });
       for (const [child, below] of one.children) visit(path ? `${path}/${child}` : child, below);
     } else {
       const links = one.kind === "symlink" || one.kind === "hardlink";
       const size = one.kind === "file" ? path.length : 0;
+      const device = one.kind === "char-device" || one.kind === "block-device";
       entries.push({
         ...one.facts,
+        ...(device ? {} : { rdevMajor: 0, rdevMinor: 0 }),
         path,
         kind: one.kind,
         size,
@@ -286,7 +289,8 @@ test("paths that could lead out of the target are refused", () => {
 test("an entry lies only in a directory that came before it", () => {
   const root = directory("");
   for (const kind of ["file", "symlink", "fifo", "char-device", "hardlink"] as const) {
-    const parent: Entry = { ...file("a"), kind, linkTarget: kind === "file" ? "" : "x" };
+    const links = kind === "symlink" || kind === "hardlink";
+    const parent: Entry = { ...file("a"), kind, linkTarget: links ? "x" : "" };
     refuses([root, parent, file("a/b")], `a child of a ${kind}`);
     refuses([root, directory("d"), { ...parent, path: "d/a" }, file("d/a/b")], `deep, ${kind}`);
   }
@@ -324,8 +328,19 @@ test("content stands only behind a file", () => {
   refuses([root, content!], "behind a directory");
   refuses([root, file("a"), directory("b"), content!], "behind a directory after a file");
   for (const kind of ["symlink", "hardlink", "fifo", "block-device"] as const) {
-    refuses([root, { ...file("a"), kind, linkTarget: "x" }, content!], `behind a ${kind}`);
+    const linkTarget = kind === "symlink" || kind === "hardlink" ? "x" : "";
+    accepts([root, { ...file("a"), kind, linkTarget }]);
+    refuses([root, { ...file("a"), kind, linkTarget }, content!], `behind a ${kind}`);
   }
+});
+
+test("a field that an entry of its kind does not have is refused", () => {
+  const root = directory("");
+  refuses([root, { ...file("a"), kind: "fifo", linkTarget: "x" }], "a fifo with a target");
+  refuses([root, { ...file("a"), linkTarget: "x" }], "a file with a target");
+  refuses([root, { ...file("a"), rdevMinor: 1 }], "a file with a device number");
+  refuses([root, { ...file("a"), kind: "fifo", size: 1 }], "a fifo with a size");
+  accepts([root, { ...file("a"), kind: "char-device", rdevMajor: 1, rdevMinor: 3 }]);
 });
 
 test("a stream that ends within a record is refused", () => {
