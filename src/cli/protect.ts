@@ -154,11 +154,13 @@ function runCommand(program: string, args: readonly string[]): StreamInput {
       (error: unknown) =>
         `could not be run: ${(error as NodeJS.ErrnoException).code ?? String(error)}`,
     );
+    let readToEnd = false;
     try {
       yield* child.stdout;
+      readToEnd = true;
     } finally {
-      // Nobody reads on when the work has failed.
-      child.kill();
+      // Nobody reads on when the work has failed. One that has said all is left to end by itself.
+      if (!readToEnd) child.kill();
     }
   }
   return {
