@@ -31,14 +31,14 @@ export type SealerOptions = {
   readonly awaitSlot: () => void;
 };
 
-const READ_BYTES = 4 * 1024 * 1024;
+const READ_BYTES = 2 * 1024 * 1024;
 /** What a pushed stream buffers: the longest chunk, and what is pushed at once. */
 const PUSH_BYTES = 2 * 1024 * 1024;
 /** Streams that may be pushed by turns in one thread. */
 const STREAMS_MAX = 2;
 /** Data packs. Entries and tails are small, so their packs are. */
 const PACK_BYTES = 16 * 1024 * 1024;
-const SMALL_PACK_BYTES = 4 * 1024 * 1024;
+const SMALL_PACK_BYTES = 2 * 1024 * 1024;
 /** All n pieces of a pack together are at most this long; with many shards per pack, packs are smaller. */
 const PIECES_BYTES_MAX = 48 * 1024 * 1024;
 

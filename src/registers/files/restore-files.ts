@@ -168,10 +168,9 @@ export class RestoreFiles {
       const batch = this.#batches[worker];
       const task = { mode: "create", offset: 0, content: file.content, entry } as const;
       // What exists is replaced only by what is there whole.
-      const places = this.#exists(path)
-        ? { path: this.#draftPath(path), finalPath: path }
-        : { path };
-      if (places.finalPath !== undefined && !this.#mayReplace(entry)) return;
+      const replaces = this.#options.overwrite && this.#exists(path);
+      if (replaces && !this.#mayReplace(entry)) return;
+      const places = replaces ? { path: this.#draftPath(path), finalPath: path } : { path };
       batch?.files.push({ ...task, ...places });
       if (batch) batch.bytes += entry.size;
       if (batch && (batch.files.length >= BATCH_FILES_MAX || batch.bytes >= BATCH_BYTES_MAX)) {
