@@ -37,7 +37,7 @@ const PUSH_BYTES = 2 * 1024 * 1024;
 /** Streams that may be pushed by turns in one thread. */
 const STREAMS_MAX = 2;
 /** Data packs. Entries and tails are small, so their packs are. */
-const PACK_BYTES = 16 * 1024 * 1024;
+const PACK_BYTES = 8 * 1024 * 1024;
 const SMALL_PACK_BYTES = 2 * 1024 * 1024;
 /** All n pieces of a pack together are at most this long; with many shards per pack, packs are smaller. */
 const PIECES_BYTES_MAX = 48 * 1024 * 1024;
