@@ -21,7 +21,11 @@ export type EpochIndex = {
 };
 
 /** An open pack, and the ordinal of the first chunk of each of its frames. */
-type OpenPack = { readonly reader: PackReader; readonly firstChunks: readonly number[] };
+type OpenPack = {
+  readonly gathered: GatheredPack;
+  readonly reader: PackReader;
+  readonly firstChunks: readonly number[];
+};
 
 export class ChunkReader {
   readonly #keys: EpochKeys;
@@ -89,7 +93,7 @@ export class ChunkReader {
   }
 
   #open(ref: DispersedRef): OpenPack {
-    return recall(this.#packs, ref.id, PACKS_MAX, () => {
+    const open = (): OpenPack => {
       const gathered = new GatheredPack(ref, this.#gather);
       const reader = new PackReader(this.#keys, ref.pack, ref.packBytes, (offset, length) =>
         gathered.range(offset, length),
@@ -100,8 +104,9 @@ export class ChunkReader {
         firstChunks.push(count);
         count += frame.chunks.length;
       }
-      return { reader, firstChunks };
-    });
+      return { gathered, reader, firstChunks };
+    };
+    return recall(this.#packs, ref.id, PACKS_MAX, open, ({ gathered }) => gathered.close());
   }
 }
 

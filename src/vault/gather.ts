@@ -4,6 +4,7 @@
  * like it, it needs no key of the State.
  */
 import { aes256ctrInto } from "../crypto/aead.ts";
+import { release } from "../crypto/bytes.ts";
 import type { Kernel } from "../erasure/kernel.ts";
 import { reconstruct } from "../erasure/reed-solomon.ts";
 import { combine, derive } from "../erasure/shamir.ts";
@@ -112,6 +113,12 @@ export class GatheredPack {
       whole.set(this.range(offset + at, step), at);
     }
     return whole;
+  }
+
+  /** Gives its window's memory back; it is not read from again. */
+  close(): void {
+    release(this.#window);
+    this.#windowLength = 0;
   }
 
   /**
