@@ -275,7 +275,7 @@ describe("damage beyond n - k", () => {
     state.write("doomed", randomBytes("doomed", 80 * 1024 * 1024));
     good(await state.protect());
     const packOf = (file: string): string => basename(file).split(".")[0] ?? "";
-    const large = state.objects("bb", "shard").filter((file) => statSync(file).size > 4_000_000);
+    const large = state.objects("bb", "shard").filter((file) => statSync(file).size > 2_000_000);
     assert.ok(large.length > 3);
     const middle = packOf(large[2] ?? "");
     for (const site of ["bb", "kn", "lu"]) {
