@@ -11,7 +11,7 @@ export type SealWorkerData = {
   readonly k: number;
   readonly n: number;
   readonly known: readonly KnownIdsGeneration[];
-  /** One word: whether the slot for pieces is free (`SLOT_*`). */
+  /** One word: whether the slot for shards is free (`SLOT_*`). */
   readonly slot: Int32Array<SharedArrayBuffer>;
 };
 
@@ -67,7 +67,7 @@ export type SealResult =
     }
   | { readonly type: "flushed" };
 
-/** A sealed and dispersed pack, whose pieces lie in the worker's memory until the slot is freed. */
+/** A sealed and dispersed pack, whose shards lie in the worker's memory until the slot is freed. */
 export type PackMessage = {
   readonly type: "pack";
   readonly pack: string;
@@ -78,7 +78,6 @@ export type PackMessage = {
   readonly storedBytes: number;
   readonly incompressibleBytes: number;
   readonly table: Uint8Array;
-  readonly fronts: readonly Uint8Array[];
   /** Views of the worker's shared memory. */
-  readonly pieces: readonly Uint8Array[];
+  readonly shards: readonly Uint8Array[];
 };

@@ -57,8 +57,7 @@ const sealer = new Sealer({
       storedBytes: sealed.storedBytes,
       incompressibleBytes: sealed.incompressibleBytes,
       table: sealed.table,
-      fronts: dispersed.fronts,
-      pieces: dispersed.pieces,
+      shards: dispersed.shards,
     };
     post(message);
   },

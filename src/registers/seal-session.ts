@@ -133,7 +133,7 @@ export class SealSession {
       const missing = await writer
         .putEach((i) => ({
           name: shardName(id, i),
-          parts: [message.fronts[i], message.pieces[i]].filter((part) => part !== undefined),
+          parts: message.shards.slice(i, i + 1),
         }))
         .finally(() => this.#freeSlot(worker));
       catalog.transaction(() => {

@@ -17,23 +17,30 @@ import {
   blocksPerPiece,
   type Dispersal,
   encodeFronts,
+  frontBytes,
   KEY_SHARE_BYTES,
+  shardBytes,
 } from "./shard.ts";
 
-/** A dispersed pack: shard i is `fronts[i]` followed by `pieces[i]`. */
+/** A dispersed pack: its n shards, in the slot's memory until the slot is used again. */
 export type DispersedPack = {
   readonly id: DispersalId;
-  readonly fronts: readonly Uint8Array[];
-  /** In the slot's memory, until the slot is used again. */
-  readonly pieces: readonly Uint8Array[];
+  readonly shards: readonly Uint8Array[];
 };
 
-/** Kernel memory for the n pieces of one pack at a time. */
-export type PieceSlot = { readonly offset: number; readonly bytes: number };
+/** Kernel memory for the n shards of one pack at a time; `offset` is a multiple of `SHARD_ALIGN_BYTES`. */
+export type ShardSlot = { readonly offset: number; readonly bytes: number };
+
+/** Each shard begins on a page of memory, so that a site may write it straight to its disk. */
+export const SHARD_ALIGN_BYTES = 4096;
 
 /** How much kernel memory a slot needs for packs up to this length. */
 export function slotBytes(packBytes: number, k: number, n: number): number {
-  return n * blocksPerPiece(packBytes, k) * BLOCK_BYTES;
+  return n * shardRoom({ packBytes, k, n });
+}
+
+function shardRoom(dispersal: Pick<Dispersal, "packBytes" | "k" | "n">): number {
+  return Math.ceil(shardBytes(dispersal) / SHARD_ALIGN_BYTES) * SHARD_ALIGN_BYTES;
 }
 
 /** Ciphertext is made and dealt out in steps of this many bytes. */
@@ -42,25 +49,30 @@ const STEP_BYTES = 16 * BLOCK_BYTES;
 /** Disperses `sealed` under a fresh random key into the slot. `sealed` must not lie in the slot. */
 export function disperse(
   kernel: Kernel,
-  slot: PieceSlot,
+  slot: ShardSlot,
   dispersal: Dispersal,
   sealed: Uint8Array,
 ): DispersedPack {
   const { k, n } = dispersal;
   invariant(sealed.length === dispersal.packBytes, "the pack is as long as the dispersal says");
-  invariant(slot.bytes >= slotBytes(sealed.length, k, n), "the pieces fit the slot");
+  invariant(slot.bytes >= slotBytes(sealed.length, k, n), "the shards fit the slot");
   const key = randomBytes(KEY_SHARE_BYTES);
-  const blocks = blocksPerPiece(sealed.length, k);
-  const pieceBytes = blocks * BLOCK_BYTES;
-  const offsets = Array.from({ length: n }, (_, i) => slot.offset + i * pieceBytes);
-  const pieces = offsets.map((offset) => kernel.view(offset, pieceBytes));
+  const pieceBytes = blocksPerPiece(sealed.length, k) * BLOCK_BYTES;
+  const room = shardRoom(dispersal);
+  const shards = Array.from({ length: n }, (_, i) =>
+    kernel.view(slot.offset + i * room, shardBytes(dispersal)),
+  );
+  const pieceAt = frontBytes(dispersal);
+  const pieces = shards.map((shard) => shard.subarray(pieceAt));
 
   encryptIntoRows(key, sealed, pieces.slice(0, k));
+  const offsets = shards.map((_, i) => slot.offset + i * room + pieceAt);
   encode(kernel, { k, n, pieceBytes, pieces: offsets });
   const shares = split(key, k, n, randomBytes);
   key.fill(0);
   const { id, fronts } = encodeFronts(dispersal, shares, pieces.map(blockLeaves));
-  return { id, fronts, pieces };
+  for (const [i, front] of fronts.entries()) shards[i]?.set(front);
+  return { id, shards };
 }
 
 /** The AES-CTR counter block, 16 bytes big-endian, of the ciphertext at this offset (a multiple of 16). */

@@ -49,6 +49,7 @@ const COMPRESSED_BYTES_MAX = FRAME_BYTES_MAX + FRAME_BYTES_MAX / 16;
 const ZSTD_PARAMS = {
   [constants.ZSTD_c_compressionLevel]: 1,
   [constants.ZSTD_c_hashLog]: 16,
+  [constants.ZSTD_c_minMatch]: 6,
 };
 /** A frame is stored as it is unless compression saves at least this part of it. */
 const SAVING_MIN = 1 / 64;

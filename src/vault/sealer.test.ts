@@ -31,14 +31,14 @@ function sealing(known = new KnownIds([newGeneration(4096, 0)])) {
     awaitSlot: () => {
       storing = false;
     },
-    store: (sealed, { id, fronts, pieces }) => {
+    store: (sealed, { id, shards }) => {
       assert.equal(storing, false, "the slot was waited for");
       storing = true;
       const { pack, bytes, kind } = sealed;
       stored.push({
         ref: { pack, id, k: 2, n: 3, packBytes: bytes.length },
         kind,
-        shards: fronts.map((front, i) => Uint8Array.from(Buffer.concat([front, pieces[i]!]))),
+        shards: shards.map((shard) => Uint8Array.from(shard)),
       });
     },
   });

@@ -5,7 +5,7 @@
 import { type Kernel, loadKernel } from "../erasure/kernel.ts";
 import { invariant } from "../errors.ts";
 import { Chunker } from "./chunker.ts";
-import { type DispersedPack, disperse, type PieceSlot, slotBytes } from "./dispersal.ts";
+import { type DispersedPack, disperse, SHARD_ALIGN_BYTES, type ShardSlot, slotBytes } from "./dispersal.ts";
 import type { EpochKeys } from "./epoch-keys.ts";
 import type { KnownIds } from "./known-ids.ts";
 import { FRAME_BYTES_MAX, type PackKind, SIZE_CLASSES } from "./pack.ts";
@@ -23,11 +23,11 @@ export type SealerOptions = {
   readonly k: number;
   readonly n: number;
   /**
-   * Takes a dispersed pack, whose pieces lie in the slot; returns when the slot may be used again or,
+   * Takes a dispersed pack, whose shards lie in the slot; returns when the slot may be used again or,
    * better, at once, with `awaitSlot` waiting instead.
    */
   readonly store: (sealed: SealedPack, dispersed: DispersedPack) => void;
-  /** Returns when the pieces handed to `store` before are no longer needed. */
+  /** Returns when the shards handed to `store` before are no longer needed. */
   readonly awaitSlot: () => void;
 };
 
@@ -39,13 +39,13 @@ const STREAMS_MAX = 2;
 /** Data packs. Entries and tails are small, so their packs are. */
 const PACK_BYTES = 8 * 1024 * 1024;
 const SMALL_PACK_BYTES = 2 * 1024 * 1024;
-/** All n pieces of a pack together are at most this long; with many shards per pack, packs are smaller. */
-const PIECES_BYTES_MAX = 48 * 1024 * 1024;
+/** All n shards of a pack together are at most this long; with many shards per pack, packs are smaller. */
+const SHARDS_BYTES_MAX = 48 * 1024 * 1024;
 
-/** The pack size that keeps the pieces of one pack within bounds. */
+/** The pack size that keeps the shards of one pack within bounds. */
 function packBytesFor(k: number, n: number): number {
   const fits = SIZE_CLASSES.filter(
-    (bytes) => bytes <= PACK_BYTES && slotBytes(bytes, k, n) <= PIECES_BYTES_MAX,
+    (bytes) => bytes <= PACK_BYTES && slotBytes(bytes, k, n) <= SHARDS_BYTES_MAX,
   );
   const largest = fits.at(-1);
   invariant(largest !== undefined && largest >= 2 * FRAME_BYTES_MAX, "a pack of some frames fits");
@@ -64,7 +64,7 @@ export class Sealer {
   readonly #options: SealerOptions;
   readonly #chunker: Chunker;
   readonly #read: { readonly offset: number; readonly view: Uint8Array };
-  readonly #slot: PieceSlot;
+  readonly #slot: ShardSlot;
   readonly #writers = new Map<PackKind, PackWriter>();
   readonly #packBytes: number;
 
@@ -77,7 +77,7 @@ export class Sealer {
     this.#chunker = new Chunker(this.kernel, options.keys.gearTable);
     const readAt = this.kernel.alloc(READ_BYTES);
     this.#read = { offset: readAt, view: this.kernel.view(readAt, READ_BYTES) };
-    this.#slot = { offset: this.kernel.alloc(slot), bytes: slot };
+    this.#slot = { offset: this.kernel.alloc(slot, SHARD_ALIGN_BYTES), bytes: slot };
   }
 
   /** Cuts a source into chunks and stores those that are new. */

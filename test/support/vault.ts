@@ -86,10 +86,8 @@ export class Arena {
 
   disperse(bytes: Uint8Array, k: number, n: number, pack = packId): Shards {
     const dispersal: Dispersal = { ...context, pack, k, n, packBytes: bytes.length };
-    const { id, fronts, pieces } = disperse(this.kernel, this.#slot, dispersal, bytes);
-    const shards = fronts.map((front, i) =>
-      Uint8Array.from(Buffer.concat([front, pieces[i] ?? new Uint8Array()])),
-    );
+    const { id, shards: inSlot } = disperse(this.kernel, this.#slot, dispersal, bytes);
+    const shards = inSlot.map((shard) => Uint8Array.from(shard));
     return { ref: { pack, id, k, n, packBytes: bytes.length }, dispersal, shards };
   }
 
