@@ -22,6 +22,8 @@ export interface Native {
   setXattr(path: string, name: string, value: Uint8Array): void;
   /** Sets the times of the entry itself; an undefined one stays as it is. */
   utimensNs(path: string, atime: FileTime | undefined, mtime: FileTime | undefined): void;
+  /** The same of what is open. */
+  futimensNs(fd: number, atime: FileTime | undefined, mtime: FileTime | undefined): void;
   /** chmod that fails with ENOTSUP on a symbolic link rather than follow it. */
   chmodNoFollow(path: string, mode: number): void;
   mkfifo(path: string, mode: number): void;
@@ -100,6 +102,7 @@ function bindNative(koffi: Koffi, libc: Library): Native {
     "int lsetxattr(void *path, void *name, void *in, uint64_t size, int)",
   );
   const utimensat = libc.func("int utimensat(int dir, void *path, void *times, int flags)");
+  const futimens = libc.func("int futimens(int fd, void *times)");
   const fchmodat = libc.func("int fchmodat(int dir, void *path, uint32_t mode, int flags)");
   const mkfifo = libc.func("int mkfifo(void *path, uint32_t mode)");
   const mknod = bindMknod(libc);
@@ -159,6 +162,12 @@ function bindNative(koffi: Koffi, libc: Library): Native {
       if (utimensat(AT_FDCWD, pathBytes, times, AT_SYMLINK_NOFOLLOW) !== 0) {
         throw failed("utimensat", path);
       }
+    },
+
+    futimensNs(fd, atime, mtime) {
+      writeTime(times, 0, atime);
+      writeTime(times, 16, mtime);
+      if (futimens(fd, times) !== 0) throw failed("futimens", undefined);
     },
 
     chmodNoFollow(path, mode) {

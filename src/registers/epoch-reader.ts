@@ -49,7 +49,7 @@ export type ReadPool = WorkerPool<ReadTask, ReadResult, FetchMessage | ProblemMe
 const GATHER_BYTES_MIN = gatherBytes(1, 1);
 
 /** Restoring gives each worker what lies in its packs, so one may have to wait long for the other. */
-const READ_TASKS_MAX = 8;
+const READ_TASKS_MAX = 16;
 
 /** Starts workers that read through these sites (shard i is looked for at place i first). */
 export function startReadPool(options: {

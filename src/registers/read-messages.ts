@@ -1,5 +1,4 @@
 /** What the main thread and the workers that read (restore, check, rebuild) say to each other. */
-import type { Entry } from "../vault/entries.ts";
 import type { ShardProblem } from "../vault/gather.ts";
 import type { EpochContext } from "../vault/identifiers.ts";
 import type { KnownIdsGeneration } from "../vault/known-ids.ts";
@@ -48,28 +47,45 @@ export type FetchMessage = {
 
 export type ProblemMessage = { readonly type: "problem"; readonly problem: ShardProblem };
 
-/** A file, or a stretch of one, to be written. */
-export type WriteTask = {
-  /** Absolute binary path. */
-  readonly path: string;
-  /** Where it goes when it is whole, in place of what is there. */
-  readonly finalPath?: string;
-  /** "create": a new file, complete with this task. "fill": a stretch of one that exists. */
-  readonly mode: "create" | "fill";
-  readonly offset: number;
-  readonly content: readonly Uint8Array[];
-  readonly entry: Entry;
+/** Files to be created below `target` (absolute, binary): whole entry records with their content. */
+export type CreateTask = {
+  readonly type: "create";
+  readonly target: string;
+  readonly overwrite: boolean;
+  readonly records: Uint8Array<ArrayBuffer>;
 };
 
-/** "lost": the content cannot be had. "refused": the target would not take it. */
-export type WriteFailure = { readonly kind: "lost" | "refused"; readonly why: string };
+/** A stretch of a file that exists, at an absolute binary path. */
+export type FillTask = {
+  readonly type: "fill";
+  readonly path: string;
+  readonly offset: number;
+  readonly content: readonly Uint8Array[];
+};
+
+export type WriteProblem = {
+  /** Binary: of an entry within the part, or of a `FillTask`. */
+  readonly path: string;
+  /** "lost": its content cannot be had. "refused": the target would not take it. "metadata": it is there, not with everything. */
+  readonly kind: "lost" | "refused" | "metadata";
+  readonly why: string;
+};
+
+export type WriteResult = {
+  readonly type: "written";
+  /** Files that are there whole, and bytes written. */
+  readonly files: number;
+  readonly bytes: number;
+  readonly problems: readonly WriteProblem[];
+};
 
 export type ReadTask =
   /** Chunks of tail packs, by the packs' manifest rows and the chunks' ids, in the order they were stored. */
   | { readonly type: "tail"; readonly rows: Uint8Array; readonly ids: readonly string[] }
   /** Chunks that the index knows, one after another: 36 bytes each, id and length. */
   | { readonly type: "chunks"; readonly chunks: Uint8Array }
-  | { readonly type: "write"; readonly files: readonly WriteTask[] }
+  | CreateTask
+  | FillTask
   /** Lost shards of a pack, made anew from the others. */
   | { readonly type: "rebuild"; readonly row: Uint8Array; readonly indices: readonly number[] }
   /** Whole shards, against their names. */
@@ -84,14 +100,7 @@ export type ReadResult =
       readonly shards: readonly { readonly index: number; readonly parts: readonly Uint8Array[] }[];
     }
   | { readonly type: "bytes"; readonly bytes: Uint8Array }
-  | {
-      readonly type: "written";
-      readonly files: readonly {
-        readonly bytes: number;
-        readonly failure?: WriteFailure;
-        readonly warnings: readonly string[];
-      }[];
-    }
+  | WriteResult
   | {
       readonly type: "verified";
       readonly shards: readonly { readonly bytes: number; readonly problem?: string }[];

@@ -1,32 +1,24 @@
 /** A worker thread that reads from the sites: gathers, opens, verifies, and writes restored files. */
-import {
-  closeSync,
-  constants,
-  fstatSync,
-  ftruncateSync,
-  openSync,
-  renameSync,
-  unlinkSync,
-  writeSync,
-} from "node:fs";
 import { workerData } from "node:worker_threads";
 import { fromHex } from "../crypto/bytes.ts";
 import { loadKernel } from "../erasure/kernel.ts";
 import { ExclaveError, invariant } from "../errors.ts";
-import { toFsPath } from "../platform/names.ts";
 import { loadNative } from "../platform/native.ts";
 import { loadOwnerNames } from "../platform/owners.ts";
 import { answerTasks } from "../platform/worker-loop.ts";
 import { ChunkReader } from "../vault/chunk-reader.ts";
-import { contentItems } from "../vault/entries.ts";
 import { deriveEpochKeys } from "../vault/epoch-keys.ts";
-import { GatheredPack, type GatherOptions, type ShardFetch } from "../vault/gather.ts";
+import {
+  GatheredPack,
+  type GatherOptions,
+  type ShardFetch,
+  type ShardRequest,
+} from "../vault/gather.ts";
 import { parseId } from "../vault/identifiers.ts";
 import { KnownIds, newGeneration } from "../vault/known-ids.ts";
 import { MANIFEST_ROW_BYTES, readManifestRow } from "../vault/manifest.ts";
 import { verifyShard } from "../vault/verify-shard.ts";
-import { applyMetadata } from "./files/apply-metadata.ts";
-import { refusal } from "./files/restore-files.ts";
+import { FileWriter } from "./files/write-files.ts";
 import {
   FETCH_DONE,
   FETCH_REASONS,
@@ -36,14 +28,10 @@ import {
   type ReadResult,
   type ReadTask,
   type ReadWorkerData,
-  type WriteFailure,
-  type WriteTask,
 } from "./read-messages.ts";
 
 const data = workerData as ReadWorkerData;
-const native = loadNative();
-const owners = loadOwnerNames();
-const asRoot = process.getuid?.() === 0;
+const HAS_KEY = "this worker has an epoch's key";
 
 const index: { rows: Buffer; chunks: KnownIds } = {
   rows: Buffer.alloc(0),
@@ -60,8 +48,33 @@ const memoryBytes = data.gatherBytes;
 const kernel = loadKernel(memoryBytes + 4096);
 const memory = { offset: kernel.alloc(memoryBytes), bytes: memoryBytes };
 
+/** What was asked for ahead, while it is under way or lies in memory. */
+let ahead: readonly ShardRequest[] = [];
+
 const fetchShards: ShardFetch = (requests) => {
   if (requests.length === 0) return [];
+  const isThere = isSame(ahead, requests);
+  // Whatever comes must not come into memory that is used for something else by then.
+  if (ahead.length > 0) Atomics.wait(data.fetch, 0, 1);
+  ahead = [];
+  if (!isThere) {
+    beginFetch(requests);
+    Atomics.wait(data.fetch, 0, 1);
+  }
+  return requests.map((_, i) => {
+    const status = Atomics.load(data.fetch, 1 + i);
+    return status === FETCH_DONE ? undefined : (FETCH_REASONS[status] ?? "it could not be read");
+  });
+};
+
+function fetchAhead(requests: readonly ShardRequest[]): void {
+  // One at a time; what was asked for first will probably be wanted first.
+  if (ahead.length > 0) return;
+  ahead = requests;
+  beginFetch(requests);
+}
+
+function beginFetch(requests: readonly ShardRequest[]): void {
   const message: FetchMessage = {
     type: "fetch",
     requests: requests.map(({ id, index, offset, bytes, at }) => ({
@@ -73,12 +86,23 @@ const fetchShards: ShardFetch = (requests) => {
   };
   Atomics.store(data.fetch, 0, 1);
   post(message);
-  Atomics.wait(data.fetch, 0, 1);
-  return requests.map((_, i) => {
-    const status = Atomics.load(data.fetch, 1 + i);
-    return status === FETCH_DONE ? undefined : (FETCH_REASONS[status] ?? "it could not be read");
-  });
-};
+}
+
+function isSame(some: readonly ShardRequest[], others: readonly ShardRequest[]): boolean {
+  return (
+    some.length === others.length &&
+    some.every((one, i) => {
+      const other = others[i];
+      return (
+        one.id === other?.id &&
+        one.index === other.index &&
+        one.offset === other.offset &&
+        one.bytes === other.bytes &&
+        one.at === other.at
+      );
+    })
+  );
+}
 
 /** How often shards of each index failed here: one site holds one index, so these go last. */
 const failures = new Map<number, number>();
@@ -87,6 +111,7 @@ const gather: GatherOptions = {
   kernel,
   memory,
   fetch: fetchShards,
+  fetchAhead,
   onProblem: (problem) => {
     failures.set(problem.index, (failures.get(problem.index) ?? 0) + 1);
     const message: ProblemMessage = { type: "problem", problem };
@@ -109,14 +134,27 @@ const chunks = data.epoch
     )
   : undefined;
 
+const files =
+  chunks &&
+  new FileWriter((id, bytes) => chunks.read(id, bytes), {
+    native: loadNative(),
+    owners: loadOwnerNames(),
+    asRoot: process.getuid?.() === 0,
+    numericOwner: data.numericOwner,
+  });
+
 function work(task: ReadTask): ReadResult {
   switch (task.type) {
     case "tail":
       return { type: "bytes", bytes: readTail(task) };
     case "chunks":
       return { type: "bytes", bytes: readChunks(task.chunks) };
-    case "write":
-      return { type: "written", files: task.files.map(writeFile) };
+    case "create":
+      invariant(files, HAS_KEY);
+      return files.create(task);
+    case "fill":
+      invariant(files, HAS_KEY);
+      return files.fill(task);
     case "rebuild": {
       const ref = readManifestRow(Buffer.from(task.row), 0);
       const shards = task.indices.map((index) => {
@@ -136,7 +174,7 @@ function work(task: ReadTask): ReadResult {
 }
 
 function readTail(task: ReadTask & { readonly type: "tail" }): Uint8Array {
-  invariant(chunks, "this worker has an epoch's key");
+  invariant(chunks, HAS_KEY);
   const rows = Buffer.from(task.rows.buffer, task.rows.byteOffset, task.rows.byteLength);
   let at = 0;
   const parts: Uint8Array[] = [];
@@ -154,7 +192,7 @@ function readTail(task: ReadTask & { readonly type: "tail" }): Uint8Array {
 }
 
 function readChunks(list: Uint8Array): Uint8Array {
-  invariant(chunks, "this worker has an epoch's key");
+  invariant(chunks, HAS_KEY);
   const wanted = Buffer.from(list.buffer, list.byteOffset, list.byteLength);
   const parts: Uint8Array[] = [];
   for (let at = 0; at < wanted.length; at += 36) {
@@ -163,70 +201,4 @@ function readChunks(list: Uint8Array): Uint8Array {
     );
   }
   return Buffer.concat(parts);
-}
-
-function writeFile(task: WriteTask): {
-  bytes: number;
-  failure?: WriteFailure;
-  warnings: readonly string[];
-} {
-  const path = toFsPath(task.path);
-  const { O_WRONLY, O_CREAT, O_EXCL, O_NOFOLLOW } = constants;
-  const created = task.mode === "create";
-  let fd: number;
-  try {
-    fd = openSync(path, O_WRONLY | O_NOFOLLOW | (created ? O_CREAT | O_EXCL : 0), 0o600);
-  } catch (error) {
-    return { bytes: 0, failure: failure(error), warnings: [] };
-  }
-  try {
-    const bytes = writeContent(fd, task);
-    const warnings = created
-      ? applyMetadata(
-          task.path,
-          { ...task.entry, kind: "file" },
-          { native, owners, asRoot, numericOwner: data.numericOwner },
-        )
-      : [];
-    if (task.finalPath !== undefined) renameSync(path, toFsPath(task.finalPath));
-    return { bytes, warnings };
-  } catch (error) {
-    // A file that could not be had whole is not left behind in part under its name.
-    if (created) unlinkSync(path);
-    return { bytes: 0, failure: failure(error), warnings: [] };
-  } finally {
-    closeSync(fd);
-  }
-}
-
-/** What a file's failure is; anything that neither we nor the system meant to throw is a mistake of ours. */
-function failure(error: unknown): WriteFailure {
-  if (error instanceof ExclaveError && error.code !== "bug")
-    return { kind: "lost", why: error.message };
-  if (typeof (error as NodeJS.ErrnoException).errno !== "number") throw error;
-  return { kind: "refused", why: refusal(error) };
-}
-
-function writeContent(fd: number, task: WriteTask): number {
-  invariant(chunks, "this worker has an epoch's key");
-  let at = task.offset;
-  let endsInHole = false;
-  for (const record of task.content) {
-    for (const item of contentItems(record)) {
-      endsInHole = item.type === "hole";
-      if (item.type === "chunk") writeAt(fd, chunks.read(item.id, item.bytes), at);
-      at += item.bytes;
-    }
-  }
-  if (task.mode === "create" && at !== task.entry.size) {
-    throw new ExclaveError("malformed", "its content is not as long as recorded");
-  }
-  if (endsInHole) ftruncateSync(fd, Math.max(at, fstatSync(fd).size));
-  return at - task.offset;
-}
-
-function writeAt(fd: number, bytes: Uint8Array, position: number): void {
-  for (let done = 0; done < bytes.length; ) {
-    done += writeSync(fd, bytes, done, bytes.length - done, position + done);
-  }
 }

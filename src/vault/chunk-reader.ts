@@ -11,6 +11,8 @@ import { PackReader } from "./pack-reader.ts";
 
 const PACKS_MAX = 4;
 const FRAMES_MAX = 8;
+/** More than a pack can have. */
+const FRAMES_IN_PACK_MAX = 2 ** 24;
 
 /** Where the chunks of an epoch are. */
 export type EpochIndex = {
@@ -22,6 +24,8 @@ export type EpochIndex = {
 
 /** An open pack, and the ordinal of the first chunk of each of its frames. */
 type OpenPack = {
+  /** Which of the packs that were ever opened here: what its frames are kept under. */
+  readonly serial: number;
   readonly gathered: GatheredPack;
   readonly reader: PackReader;
   readonly firstChunks: readonly number[];
@@ -31,8 +35,11 @@ export class ChunkReader {
   readonly #keys: EpochKeys;
   readonly #index: EpochIndex;
   readonly #gather: GatherOptions;
-  readonly #packs = new Map<string, OpenPack>();
-  readonly #frames = new Map<string, Uint8Array>();
+  /** By ordinal, or by id where there is no index. */
+  readonly #packs = new Map<number | string, OpenPack>();
+  /** By the pack's serial and the frame's position. */
+  readonly #frames = new Map<number, Uint8Array>();
+  #opened = 0;
 
   constructor(keys: EpochKeys, index: EpochIndex, gather: GatherOptions) {
     this.#keys = keys;
@@ -49,54 +56,54 @@ export class ChunkReader {
     if (!found)
       throw new ExclaveError("not-found", "the index of this recovery point lacks a chunk");
     const [ordinal, chunk] = found;
-    const ref = this.#index.ref(ordinal);
-    const { reader, firstChunks } = this.#open(ref);
-    const position = firstChunks.findLastIndex((first) => first <= chunk);
-    const frame = reader.frames()[position];
-    const place = frame?.chunks[chunk - (firstChunks[position] ?? 0)];
+    const pack = this.#open(ordinal, () => this.#index.ref(ordinal));
+    const position = pack.firstChunks.findLastIndex((first) => first <= chunk);
+    const frame = pack.reader.frames()[position];
+    const place = frame?.chunks[chunk - (pack.firstChunks[position] ?? 0)];
     if (!frame || !place)
-      throw new ExclaveError("altered", `the index and pack ${ref.pack} disagree`);
+      throw new ExclaveError("altered", `the index and pack ${pack.reader.pack} disagree`);
     if (place.bytes !== bytes) {
       throw new ExclaveError(
         "altered",
-        `a chunk of pack ${ref.pack} has another length than recorded`,
+        `a chunk of pack ${pack.reader.pack} has another length than recorded`,
       );
     }
-    return this.#chunk(ref, reader, position, frame, place, id);
+    return this.#chunk(pack, position, frame, place, id);
   }
 
   /** A chunk of a pack that is known by name: of tails, which no index lists. Undefined when the pack lacks it. */
   readFrom(ref: DispersedRef, id: Uint8Array): Uint8Array | undefined {
-    const { reader } = this.#open(ref);
-    for (const [position, frame] of reader.frames().entries()) {
+    const pack = this.#open(ref.id, () => ref);
+    for (const [position, frame] of pack.reader.frames().entries()) {
       const place = frame.chunks.find((chunk) => equalConstantTime(chunk.id, id));
-      if (place) return this.#chunk(ref, reader, position, frame, place, id);
+      if (place) return this.#chunk(pack, position, frame, place, id);
     }
     return undefined;
   }
 
   #chunk(
-    ref: DispersedRef,
-    reader: PackReader,
+    { serial, reader }: OpenPack,
     position: number,
     frame: Frame,
     place: ChunkPlace,
     id: Uint8Array,
   ): Uint8Array {
     const read = () => reader.readFrame(position, frame);
-    const raw = recall(this.#frames, `${ref.pack}/${position}`, FRAMES_MAX, read, release);
+    const key = serial * FRAMES_IN_PACK_MAX + position;
+    const raw = recall(this.#frames, key, FRAMES_MAX, read, release);
     const chunk = raw.subarray(place.offset, place.offset + place.bytes);
     if (!equalConstantTime(this.#keys.chunkId(chunk), id)) {
-      throw new ExclaveError("altered", `a chunk of pack ${ref.pack} is not what its id says`);
+      throw new ExclaveError("altered", `a chunk of pack ${reader.pack} is not what its id says`);
     }
     return chunk;
   }
 
-  #open(ref: DispersedRef): OpenPack {
+  #open(key: number | string, refOf: () => DispersedRef): OpenPack {
     const open = (): OpenPack => {
+      const ref = refOf();
       const gathered = new GatheredPack(ref, this.#gather);
-      const reader = new PackReader(this.#keys, ref.pack, ref.packBytes, (offset, length) =>
-        gathered.range(offset, length),
+      const reader = new PackReader(this.#keys, ref.pack, ref.packBytes, (offset, length, onward) =>
+        gathered.range(offset, length, onward),
       );
       const firstChunks: number[] = [];
       let count = 0;
@@ -104,23 +111,23 @@ export class ChunkReader {
         firstChunks.push(count);
         count += frame.chunks.length;
       }
-      return { gathered, reader, firstChunks };
+      return { serial: this.#opened++, gathered, reader, firstChunks };
     };
-    return recall(this.#packs, ref.id, PACKS_MAX, open, ({ gathered }) => gathered.close());
+    return recall(this.#packs, key, PACKS_MAX, open, ({ gathered }) => gathered.close());
   }
 }
 
 /** The cached value of a key, made when absent; the one used longest ago goes when there are too many. */
-function recall<T>(
-  cache: Map<string, T>,
-  key: string,
+function recall<K, T>(
+  cache: Map<K, T>,
+  key: K,
   most: number,
   make: () => T,
   drop?: (value: T) => void,
 ): T {
   const cached = cache.get(key);
   const value = cached ?? make();
-  cache.delete(key);
+  if (cached !== undefined) cache.delete(key);
   cache.set(key, value);
   if (cache.size > most) {
     const oldest = cache.keys().next().value;

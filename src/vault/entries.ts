@@ -192,6 +192,14 @@ export class EntryEncoder {
     this.#previous = entry.path;
   }
 
+  /** Takes the records so far, as an excerpt that stands alone; the encoder is as new. */
+  take(): Uint8Array<ArrayBuffer> {
+    const bytes = Uint8Array.from(this.out.view());
+    this.out.clear();
+    this.#previous = "";
+    return bytes;
+  }
+
   /** Encoded items of the file before. */
   content(items: Uint8Array): void {
     this.#record(CONTENT_TAG, items);
@@ -268,6 +276,26 @@ export class EntryDecoder {
       if (!alone) throw malformed("an entry lies in no directory");
     }
     if (entry.kind === "directory") this.#directories.push(path);
+  }
+}
+
+/**
+ * The records of an excerpt that we made ourselves of a stream which was held to the rules: their form is
+ * checked, and neither their order nor their place. Throws `malformed`.
+ */
+export function* decodeExcerpt(bytes: Uint8Array): Generator<EntryRecord, void, undefined> {
+  let previous = "";
+  for (let at = 0; at < bytes.length; ) {
+    const record = readRecord(bytes, at);
+    if (!record) throw malformed("it ends within a record");
+    at = record.end;
+    if (record.tag === CONTENT_TAG) {
+      yield { type: "content", items: record.body };
+    } else {
+      const entry = decodeEntry(record.body, previous);
+      previous = entry.path;
+      yield { type: "entry", entry };
+    }
   }
 }
 

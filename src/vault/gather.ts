@@ -20,7 +20,6 @@ import {
   PACK_BYTES_MAX,
   parseFront,
   type ShardFront,
-  SITES_MAX,
   shardName,
 } from "./shard.ts";
 
@@ -48,21 +47,22 @@ export type ShardFetch = (requests: readonly ShardRequest[]) => readonly (string
 /** A shard that could not be used, for the report: what was wrong with it. */
 export type ShardProblem = { readonly shard: string; readonly index: number; readonly why: string };
 
-/** The window that is fetched and decoded at once, in bytes of the pack, per k. */
-const WINDOW_ROWS_BYTES = 2 * 1024 * 1024;
-
-/** The longest front there is. */
-const FRONT_BYTES_MAX = frontBytes({ packBytes: PACK_BYTES_MAX, k: 1, n: SITES_MAX });
-const FRONT_ROOM_BYTES = Math.ceil(FRONT_BYTES_MAX / 64) * 64;
-
-/** Kernel memory that gathering needs: one front, then a window of each of n shards. */
-export function gatherBytes(k: number, n: number): number {
-  return FRONT_ROOM_BYTES + n * windowRows(k) * BLOCK_BYTES;
-}
+/** What is fetched and decoded at once, in bytes of the pack: as many whole rows as fit. */
+const WINDOW_BYTES = 2 * 1024 * 1024;
 
 function windowRows(k: number): number {
-  // Two more, because a range need not begin and end on a row.
-  return Math.ceil(WINDOW_ROWS_BYTES / (k * BLOCK_BYTES)) + 2;
+  return Math.floor(WINDOW_BYTES / (k * BLOCK_BYTES));
+}
+
+/** Kernel memory for one shard: its front, or a window of its piece. */
+function shardRoom(k: number, n: number): number {
+  const front = frontBytes({ packBytes: PACK_BYTES_MAX, k, n });
+  return Math.ceil(Math.max(front, windowRows(k) * BLOCK_BYTES) / 64) * 64;
+}
+
+/** Kernel memory that gathering needs. */
+export function gatherBytes(k: number, n: number): number {
+  return n * shardRoom(k, n);
 }
 
 export type GatherOptions = {
@@ -70,6 +70,8 @@ export type GatherOptions = {
   /** `gatherBytes` of kernel memory for the largest k and n in use, shared by all gathered packs. */
   readonly memory: { readonly offset: number; readonly bytes: number };
   readonly fetch: ShardFetch;
+  /** Told what will probably be fetched next; the memory that it goes to is not used until then. */
+  readonly fetchAhead?: (requests: readonly ShardRequest[]) => void;
   readonly onProblem: (problem: ShardProblem) => void;
   /** Shard indices, best first: for instance with those of a lost site last. */
   readonly prefer: (n: number) => readonly number[];
@@ -81,35 +83,43 @@ export class GatheredPack {
   readonly #options: GatherOptions;
   readonly #bad = new Set<number>();
   readonly #fronts = new Map<number, ShardFront>();
+  /** Plaintext of the pack from `#windowStart`, `#windowLength` bytes of it, up to the end of a row. */
   readonly #window: Uint8Array;
   #key: Uint8Array | undefined;
   #windowStart = 0;
   #windowLength = 0;
+  /** The end of the window behind which rows were last fetched ahead. */
+  #aheadOf = 0;
 
   constructor(ref: DispersedRef, options: GatherOptions) {
     invariant(options.memory.bytes >= gatherBytes(ref.k, ref.n), "a window of every shard fits");
     this.ref = ref;
     this.#options = options;
-    this.#window = new Uint8Array(windowRows(ref.k) * ref.k * BLOCK_BYTES);
+    // What is left of one window, the next one, and a row at either end.
+    this.#window = new Uint8Array(1.5 * WINDOW_BYTES + 2 * ref.k * BLOCK_BYTES);
   }
 
   /**
-   * The bytes [offset, offset + length) of the sealed pack; valid until the next call.
+   * The bytes [offset, offset + length) of the sealed pack; valid until the next call. With `onward`,
+   * more than these are fetched, because what follows will be read next.
    * Throws `not-enough-shards` when fewer than k shards are good where it must read.
    */
-  range(offset: number, length: number): Uint8Array {
+  range(offset: number, length: number, onward = false): Uint8Array {
     invariant(offset >= 0 && offset + length <= this.ref.packBytes, "the range lies in the pack");
-    const inside = this.#fromWindow(offset, length);
-    if (inside) return inside;
-    if (length <= WINDOW_ROWS_BYTES) {
-      this.#load(offset, Math.min(WINDOW_ROWS_BYTES, this.ref.packBytes - offset));
-      const loaded = this.#fromWindow(offset, length);
-      invariant(loaded, "a loaded window covers what it was loaded for");
-      return loaded;
+    if (length > WINDOW_BYTES) return this.#longRange(offset, length);
+    if (!this.#holds(offset, length)) {
+      if (!onward) return this.#aside(offset, length);
+      this.#load(offset, length);
     }
+    if (onward) this.#lookAhead(offset + length);
+    const from = offset - this.#windowStart;
+    return this.#window.subarray(from, from + length);
+  }
+
+  #longRange(offset: number, length: number): Uint8Array {
     const whole = new Uint8Array(length);
-    for (let at = 0; at < length; at += WINDOW_ROWS_BYTES) {
-      const step = Math.min(WINDOW_ROWS_BYTES, length - at);
+    for (let at = 0; at < length; at += WINDOW_BYTES) {
+      const step = Math.min(WINDOW_BYTES, length - at);
       whole.set(this.range(offset + at, step), at);
     }
     return whole;
@@ -145,92 +155,141 @@ export class GatheredPack {
   }
 
   #rebuildRows(index: number, first: number, rows: number): Uint8Array {
-    const { kernel, memory } = this.#options;
     const { k, n } = this.ref;
     const data = this.#readRows(first, rows);
     const present = data[index];
     if (present) return present;
-    const at = (i: number): number =>
-      memory.offset + FRONT_ROOM_BYTES + i * windowRows(k) * BLOCK_BYTES;
-    reconstruct(kernel, {
+    reconstruct(this.#options.kernel, {
       k,
       n,
       pieceBytes: rows * BLOCK_BYTES,
-      present: data.map((_, i) => ({ index: i, offset: at(i) })),
-      wanted: [{ index, offset: at(index) }],
+      present: data.map((_, i) => ({ index: i, offset: this.#roomOf(i) })),
+      wanted: [{ index, offset: this.#roomOf(index) }],
     });
-    return kernel.view(at(index), rows * BLOCK_BYTES);
+    return this.#options.kernel.view(this.#roomOf(index), rows * BLOCK_BYTES);
   }
 
-  #fromWindow(offset: number, length: number): Uint8Array | undefined {
+  /** Where in the kernel's memory a shard's bytes go. */
+  #roomOf(index: number): number {
+    return this.#options.memory.offset + index * shardRoom(this.ref.k, this.ref.n);
+  }
+
+  #holds(offset: number, length: number): boolean {
     const from = offset - this.#windowStart;
-    if (from < 0 || from + length > this.#windowLength) return undefined;
-    return this.#window.subarray(from, from + length);
+    return from >= 0 && from + length <= this.#windowLength;
   }
 
+  /** These bytes, without a change to the window. */
+  #aside(offset: number, length: number): Uint8Array {
+    const rowBytes = this.ref.k * BLOCK_BYTES;
+    const firstRow = Math.floor(offset / rowBytes);
+    const end = Math.ceil((offset + length) / rowBytes);
+    const aside = new Uint8Array((end - firstRow) * rowBytes);
+    for (let row = firstRow; row < end; row += windowRows(this.ref.k)) {
+      const rows = Math.min(windowRows(this.ref.k), end - row);
+      this.#openRows(row, rows, aside.subarray((row - firstRow) * rowBytes));
+    }
+    const from = offset - firstRow * rowBytes;
+    return aside.subarray(from, from + length);
+  }
+
+  /** Makes the window hold these bytes: keeps what it has of them, and adds the rows behind that. */
   #load(offset: number, length: number): void {
     const { k, packBytes } = this.ref;
     const rowBytes = k * BLOCK_BYTES;
-    const firstRow = Math.floor(offset / rowBytes);
-    const rows = Math.ceil((offset + length) / rowBytes) - firstRow;
+    const end = this.#windowStart + this.#windowLength;
+    if (offset >= this.#windowStart && offset < end) {
+      this.#window.copyWithin(0, offset - this.#windowStart, this.#windowLength);
+      this.#windowStart = offset;
+      this.#windowLength = end - offset;
+    } else {
+      this.#windowStart = offset - (offset % rowBytes);
+      this.#windowLength = 0;
+    }
+    while (!this.#holds(offset, length)) {
+      const firstRow = (this.#windowStart + this.#windowLength) / rowBytes;
+      const room = Math.floor((this.#window.length - this.#windowLength) / rowBytes);
+      const left = blocksPerPiece(packBytes, k) - firstRow;
+      const rows = Math.min(windowRows(k), room, left);
+      const target = this.#window.subarray(this.#windowLength);
+      this.#windowLength += this.#openRows(firstRow, rows, target);
+    }
+  }
+
+  /** Puts rows, decrypted, at the start of `target`; returns how many bytes of the pack they are. */
+  #openRows(firstRow: number, rows: number, target: Uint8Array): number {
+    const { k, packBytes } = this.ref;
     const key = this.#openKey();
     const data = this.#readRows(firstRow, rows);
-    this.#windowStart = firstRow * rowBytes;
-    this.#windowLength = Math.min(rows * rowBytes, packBytes - this.#windowStart);
     for (let row = 0, to = 0; row < rows; row++) {
       for (const piece of data) {
-        this.#window.set(piece.subarray(row * BLOCK_BYTES, (row + 1) * BLOCK_BYTES), to);
+        target.set(piece.subarray(row * BLOCK_BYTES, (row + 1) * BLOCK_BYTES), to);
         to += BLOCK_BYTES;
       }
     }
-    const ciphertext = this.#window.subarray(0, this.#windowLength);
-    aes256ctrInto(this.#window, key, counterBlock(this.#windowStart), ciphertext);
+    const offset = firstRow * k * BLOCK_BYTES;
+    const bytes = Math.min(rows * k * BLOCK_BYTES, packBytes - offset);
+    aes256ctrInto(target, key, counterBlock(offset), target.subarray(0, bytes));
+    return bytes;
+  }
+
+  /** Has the rows behind the window fetched, once its second half is being read. */
+  #lookAhead(readTo: number): void {
+    const { fetchAhead } = this.#options;
+    const { k, packBytes } = this.ref;
+    const end = this.#windowStart + this.#windowLength;
+    if (!fetchAhead || readTo < end - this.#windowLength / 2 || end === packBytes) return;
+    if (end === this.#aheadOf) return;
+    this.#aheadOf = end;
+    const firstRow = end / (k * BLOCK_BYTES);
+    const rows = Math.min(windowRows(k), blocksPerPiece(packBytes, k) - firstRow);
+    const indices = this.#choose(k, new Set());
+    if (indices.every((index) => this.#fronts.has(index))) {
+      fetchAhead(this.#rowRequests(indices, firstRow, rows));
+    }
+  }
+
+  #rowRequests(indices: readonly number[], firstRow: number, rows: number): ShardRequest[] {
+    return indices.map((index) => ({
+      id: this.ref.id,
+      index,
+      offset: frontBytes(this.ref) + firstRow * BLOCK_BYTES,
+      bytes: rows * BLOCK_BYTES,
+      at: this.#roomOf(index),
+    }));
   }
 
   /** The k data pieces' blocks of these rows, verified, in the kernel's memory. */
   #readRows(firstRow: number, rows: number): readonly Uint8Array[] {
-    const { kernel, memory } = this.#options;
+    const { kernel, fetch } = this.#options;
     const { k, n } = this.ref;
     const pieceBytes = rows * BLOCK_BYTES;
-    const at = (index: number): number =>
-      memory.offset + FRONT_ROOM_BYTES + index * windowRows(k) * BLOCK_BYTES;
     const good = new Set<number>();
     while (good.size < k) {
       const chosen = this.#choose(k - good.size, good);
-      const fronts = chosen.map((index) => this.#front(index));
-      const requests = fronts
-        .filter((front) => front !== undefined)
-        .map((front) => ({
-          id: this.ref.id,
-          index: front.index,
-          offset: frontBytes(this.ref) + firstRow * BLOCK_BYTES,
-          bytes: pieceBytes,
-          at: at(front.index),
-        }));
-      const failures = this.#options.fetch(requests);
-      for (const [i, request] of requests.entries()) {
-        const failure = failures[i] ?? this.#damage(request.index, request.at, firstRow, rows);
-        if (failure === undefined) good.add(request.index);
-        else this.#reject(request.index, failure);
+      this.#openFronts(chosen);
+      const indices = chosen.filter((index) => this.#fronts.has(index));
+      const failures = fetch(this.#rowRequests(indices, firstRow, rows));
+      for (const [i, index] of indices.entries()) {
+        const failure = failures[i] ?? this.#damage(index, firstRow, rows);
+        if (failure === undefined) good.add(index);
+        else this.#reject(index, failure);
       }
     }
     const wanted = Array.from({ length: k }, (_, i) => i).filter((index) => !good.has(index));
+    const place = (index: number) => ({ index, offset: this.#roomOf(index) });
     if (wanted.length > 0) {
-      reconstruct(kernel, {
-        k,
-        n,
-        pieceBytes,
-        present: [...good].map((index) => ({ index, offset: at(index) })),
-        wanted: wanted.map((index) => ({ index, offset: at(index) })),
-      });
+      const present = [...good].map(place);
+      reconstruct(kernel, { k, n, pieceBytes, present, wanted: wanted.map(place) });
     }
-    return Array.from({ length: k }, (_, index) => kernel.view(at(index), pieceBytes));
+    return Array.from({ length: k }, (_, index) => kernel.view(this.#roomOf(index), pieceBytes));
   }
 
-  #damage(index: number, at: number, firstRow: number, rows: number): string | undefined {
+  #damage(index: number, firstRow: number, rows: number): string | undefined {
     const front = this.#fronts.get(index);
     for (let row = 0; row < rows; row++) {
-      const block = this.#options.kernel.view(at + row * BLOCK_BYTES, BLOCK_BYTES);
+      const at = this.#roomOf(index) + row * BLOCK_BYTES;
+      const block = this.#options.kernel.view(at, BLOCK_BYTES);
       if (!front || !isBlock(front, firstRow + row, block)) {
         return `block ${firstRow + row} is not what was stored`;
       }
@@ -242,9 +301,7 @@ export class GatheredPack {
     if (this.#key) return this.#key;
     const { k } = this.ref;
     while (this.#fronts.size < k) {
-      for (const index of this.#choose(k - this.#fronts.size, new Set(this.#fronts.keys()))) {
-        this.#front(index);
-      }
+      this.#openFronts(this.#choose(k - this.#fronts.size, new Set(this.#fronts.keys())));
     }
     const shares = [...this.#fronts.values()]
       .slice(0, k)
@@ -269,30 +326,34 @@ export class GatheredPack {
     return left.slice(0, count);
   }
 
-  /** The verified front of a shard, or undefined after rejecting it. */
-  #front(index: number): ShardFront | undefined {
-    const known = this.#fronts.get(index);
-    if (known) return known;
-    const { kernel, memory, fetch } = this.#options;
+  /** Fetches and verifies the fronts of these shards that are not known; rejects those that are not good. */
+  #openFronts(indices: readonly number[]): void {
     const bytes = frontBytes(this.ref);
-    const [failure] = fetch([{ id: this.ref.id, index, offset: 0, bytes, at: memory.offset }]);
-    if (failure !== undefined) {
-      this.#reject(index, failure);
-      return undefined;
+    const requests = indices
+      .filter((index) => !this.#fronts.has(index))
+      .map((index) => ({ id: this.ref.id, index, offset: 0, bytes, at: this.#roomOf(index) }));
+    if (requests.length === 0) return;
+    const failures = this.#options.fetch(requests);
+    for (const [i, { index, at }] of requests.entries()) {
+      const why = failures[i] ?? this.#keepFront(index, this.#options.kernel.view(at, bytes));
+      if (why !== undefined) this.#reject(index, why);
     }
+  }
+
+  /** Keeps the front when it is that of the shard, or says why not. */
+  #keepFront(index: number, bytes: Uint8Array): string | undefined {
     try {
-      const front = parseFront(kernel.view(memory.offset, bytes), this.ref.id, index);
+      const front = parseFront(bytes, this.ref.id, index);
       const { pack, k, n, packBytes } = front.dispersal;
       const { ref } = this;
       if (pack !== ref.pack || k !== ref.k || n !== ref.n || packBytes !== ref.packBytes) {
-        throw new ExclaveError("altered", "it is another pack's shard");
+        return "it is another pack's shard";
       }
       this.#fronts.set(index, front);
-      return front;
+      return undefined;
     } catch (error) {
       if (!isExclaveError(error)) throw error;
-      this.#reject(index, error.message);
-      return undefined;
+      return error.message;
     }
   }
 

@@ -21,8 +21,11 @@ import {
 
 const OUTPUT_SLACK_BYTES = 64;
 
-/** Reads `length` bytes of the pack at `offset`. What it returns is used before the next call. */
-export type PackRange = (offset: number, length: number) => Uint8Array;
+/**
+ * Reads `length` bytes of the pack at `offset`; `onward` when what follows will probably be read next.
+ * What it returns is used before the next call.
+ */
+export type PackRange = (offset: number, length: number, onward: boolean) => Uint8Array;
 
 /** One pack, its header verified. Frames are authenticated as they are read. */
 export class PackReader {
@@ -45,7 +48,7 @@ export class PackReader {
     this.pack = pack;
     this.#packBytes = packBytes;
     this.#range = range;
-    const header = Uint8Array.from(range(0, PACK_HEADER_BYTES));
+    const header = Uint8Array.from(range(0, PACK_HEADER_BYTES, true));
     this.#context = packContext(keys.context, pack, readPackContext(header).kind);
     const stated = header.subarray(0, PACK_CONTEXT_BYTES);
     const commitment = header.subarray(
@@ -72,7 +75,7 @@ export class PackReader {
   table(): Uint8Array {
     const plain = this.#openAt(this.#sealedLocator, LOCATOR_POSITION);
     const locator = decodeLocator(plain, this.#packBytes);
-    return this.#openAt(this.#range(locator.offset, locator.sealedBytes), TABLE_POSITION);
+    return this.#openAt(this.#range(locator.offset, locator.sealedBytes, false), TABLE_POSITION);
   }
 
   /**
@@ -80,7 +83,7 @@ export class PackReader {
    * may `release`.
    */
   readFrame(position: number, frame: Frame): Uint8Array {
-    const plain = this.#openAt(this.#range(frame.offset, frame.sealedBytes), position);
+    const plain = this.#openAt(this.#range(frame.offset, frame.sealedBytes, true), position);
     if (frame.codec === "stored") return plain;
     const raw = decompress(plain, frame.rawBytes, this.pack);
     release(plain);

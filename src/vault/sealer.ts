@@ -5,7 +5,13 @@
 import { type Kernel, loadKernel } from "../erasure/kernel.ts";
 import { invariant } from "../errors.ts";
 import { Chunker } from "./chunker.ts";
-import { type DispersedPack, disperse, SHARD_ALIGN_BYTES, type ShardSlot, slotBytes } from "./dispersal.ts";
+import {
+  type DispersedPack,
+  disperse,
+  SHARD_ALIGN_BYTES,
+  type ShardSlot,
+  slotBytes,
+} from "./dispersal.ts";
 import type { EpochKeys } from "./epoch-keys.ts";
 import type { KnownIds } from "./known-ids.ts";
 import { FRAME_BYTES_MAX, type PackKind, SIZE_CLASSES } from "./pack.ts";

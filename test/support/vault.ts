@@ -7,6 +7,7 @@ import { deriveEpochKeys } from "../../src/vault/epoch-keys.ts";
 import {
   type DispersedRef,
   GatheredPack,
+  type GatherOptions,
   gatherBytes,
   type ShardFetch,
   type ShardProblem,
@@ -107,12 +108,14 @@ export class Arena {
     ref: DispersedRef,
     shardAt: (index: number) => Uint8Array | undefined,
     order?: readonly number[],
+    fetchAhead?: NonNullable<GatherOptions["fetchAhead"]>,
   ): { readonly pack: GatheredPack; readonly problems: ShardProblem[] } {
     const problems: ShardProblem[] = [];
     const pack = new GatheredPack(ref, {
       kernel: this.kernel,
       memory: this.memory,
       fetch: this.fetch(shardAt),
+      ...(fetchAhead ? { fetchAhead } : {}),
       onProblem: (problem) => problems.push(problem),
       prefer: (n) => order ?? Array.from({ length: n }, (_, i) => i),
     });

@@ -14,6 +14,7 @@ function nativeWith(names: readonly string[], getXattr: Native["getXattr"]): Nat
     getXattr,
     setXattr: unused,
     utimensNs: unused,
+    futimensNs: unused,
     chmodNoFollow: unused,
     mkfifo: unused,
     mknod: unused,

@@ -32,24 +32,23 @@ import {
   type EntryRecord,
 } from "../../vault/entries.ts";
 import type { ReadPool } from "../epoch-reader.ts";
-import type { ReadResult, WriteTask } from "../read-messages.ts";
+import type { CreateTask, FillTask, ReadResult, WriteProblem } from "../read-messages.ts";
 import { type ApplyOptions, applyMetadata, createSpecial } from "./apply-metadata.ts";
 import type { PathMatcher } from "./patterns.ts";
+import { EXISTS, refusal } from "./write-files.ts";
 
 const BATCH_FILES_MAX = 256;
 const BATCH_BYTES_MAX = 8 * 1024 * 1024;
 /** A file larger than this is written in stretches, a content record each, by several workers. */
 const WHOLE_BYTES_MAX = 64 * 1024 * 1024;
-const BATCHES_IN_FLIGHT_MAX = 16;
-const EXISTS = "it exists already and was left as it is; --overwrite replaces it";
+/** Bytes that one worker may have to write more than another before it is relieved of a pack. */
+const LOAD_DIFFERENCE_MAX = 16 * 1024 * 1024;
+/** Packs of which is remembered who reads them: more than lie beside each other in the order of files. */
+const PACKS_REMEMBERED_MAX = 256;
 
-export type RestoreProblem = {
-  /** Binary path within the part, and as shown to people. */
-  readonly path: string;
+export type RestoreProblem = WriteProblem & {
+  /** The path as shown to people. */
   readonly shown: string;
-  /** "lost": its content cannot be had. "refused": the target would not take it. "metadata": it is there, not with everything. */
-  readonly kind: "lost" | "refused" | "metadata";
-  readonly why: string;
 };
 
 export type RestoreFilesOptions = {
@@ -90,9 +89,12 @@ export class RestoreFiles {
   readonly #scratch: number;
   readonly #directories: OpenDirectory[] = [];
   #file: OpenFile | undefined;
+  readonly #assignment: Assignment;
   /** One for each worker. */
-  readonly #batches: { files: WriteTask[]; bytes: number }[];
-  #inFlight: Promise<void>[] = [];
+  readonly #batches: { readonly records: EntryEncoder; files: number; bytes: number }[];
+  readonly #inFlight = new Set<Promise<void>>();
+  /** What one of them threw. */
+  #failure: { readonly error: unknown } | undefined;
   /** Files that are not whole yet; removed should the restore end here. */
   readonly #drafts = new Set<string>();
   #draftCount = 0;
@@ -107,7 +109,12 @@ export class RestoreFiles {
       asRoot: process.getuid?.() === 0,
       numericOwner: options.numericOwner,
     };
-    this.#batches = Array.from({ length: options.pool.size }, () => ({ files: [], bytes: 0 }));
+    this.#assignment = new Assignment(options.pool.size, options.packOf);
+    this.#batches = Array.from({ length: options.pool.size }, () => ({
+      records: new EntryEncoder(),
+      files: 0,
+      bytes: 0,
+    }));
     this.#scratch = openSync(options.scratchFile, "w+", 0o600);
   }
 
@@ -119,7 +126,7 @@ export class RestoreFiles {
       }
       await this.#endFile();
       await this.#sendBatches();
-      await this.#settle(0);
+      await this.#settle();
       this.#spill();
       this.#finish();
     } finally {
@@ -163,23 +170,21 @@ export class RestoreFiles {
     if (!file) return;
     const { entry } = file;
     if (file.draft === undefined) {
-      const path = this.#path(entry.path);
-      const worker = this.#workerFor(file.content);
+      const worker = this.#assignment.workerFor(file.content);
       const batch = this.#batches[worker];
-      const task = { mode: "create", offset: 0, content: file.content, entry } as const;
-      // What exists is replaced only by what is there whole.
-      const replaces = this.#options.overwrite && this.#exists(path);
-      if (replaces && !this.#mayReplace(entry)) return;
-      const places = replaces ? { path: this.#draftPath(path), finalPath: path } : { path };
-      batch?.files.push({ ...task, ...places });
-      if (batch) batch.bytes += entry.size;
-      if (batch && (batch.files.length >= BATCH_FILES_MAX || batch.bytes >= BATCH_BYTES_MAX)) {
+      if (!batch) return;
+      batch.records.entry(entry);
+      for (const items of file.content) batch.records.content(items);
+      batch.files++;
+      batch.bytes += entry.size;
+      this.#assignment.add(worker, entry.size);
+      if (batch.files >= BATCH_FILES_MAX || batch.bytes >= BATCH_BYTES_MAX) {
         await this.#sendBatch(worker);
       }
       return;
     }
     await this.#fill(file);
-    await this.#settle(0);
+    await this.#settle();
     this.#finishDraft(file, file.draft);
   }
 
@@ -208,14 +213,15 @@ export class RestoreFiles {
     file.content = [];
     file.offset += bytes;
     if (content.length === 0) return;
-    const task = { path: draft, mode: "fill", offset, content, entry } as const;
-    await this.#send(this.#workerFor(content), [task]);
+    const worker = this.#assignment.workerFor(content);
+    this.#assignment.add(worker, bytes);
+    await this.#send(worker, { type: "fill", path: draft, offset, content }, bytes, entry.path);
   }
 
   /** Creates the file that a large one is written to before it gets its name; undefined when that is refused. */
   #create(entry: Entry): string | undefined {
     const path = this.#path(entry.path);
-    if (this.#exists(path) && !this.#mayReplace(entry)) return undefined;
+    if (!this.#mayReplace(entry)) return undefined;
     const draft = this.#draftPath(path);
     const { O_WRONLY, O_CREAT, O_EXCL, O_NOFOLLOW } = constants;
     try {
@@ -226,10 +232,6 @@ export class RestoreFiles {
       this.#problem(entry.path, "refused", refusal(error));
       return undefined;
     }
-  }
-
-  #exists(path: string): boolean {
-    return lstatSync(toFsPath(path), { throwIfNoEntry: false }) !== undefined;
   }
 
   /** Whether what has the entry's name may give way to it; reported when not. */
@@ -247,58 +249,60 @@ export class RestoreFiles {
     return `${folder}.exclave-${process.pid}-${this.#draftCount++}`;
   }
 
-  /**
-   * The worker for content that begins so: all that lies in one pack goes through one worker, so that
-   * no pack is fetched, verified and opened twice.
-   */
-  #workerFor(content: readonly Uint8Array[]): number {
-    for (const items of content) {
-      for (const item of contentItems(items)) {
-        if (item.type === "chunk")
-          return (this.#options.packOf(item.id) ?? 0) % this.#batches.length;
-      }
-    }
-    return 0;
-  }
-
   async #sendBatches(): Promise<void> {
     for (const [worker] of this.#batches.entries()) await this.#sendBatch(worker);
   }
 
   async #sendBatch(worker: number): Promise<void> {
     const batch = this.#batches[worker];
-    if (!batch || batch.files.length === 0) return;
-    this.#batches[worker] = { files: [], bytes: 0 };
-    await this.#send(worker, batch.files);
+    if (!batch || batch.files === 0) return;
+    const { bytes } = batch;
+    batch.files = 0;
+    batch.bytes = 0;
+    const { target, overwrite } = this.#options;
+    await this.#send(
+      worker,
+      { type: "create", target, overwrite, records: batch.records.take() },
+      bytes,
+    );
   }
 
-  async #send(worker: number, files: readonly WriteTask[]): Promise<void> {
-    const { done } = await this.#options.pool.submit({ type: "write", files }, { worker });
-    const written = done.then((result) => this.#written(files, result));
-    written.catch(() => undefined);
-    this.#inFlight.push(written);
-    await this.#settle(BATCHES_IN_FLIGHT_MAX);
+  /** Gives a worker a task of so many bytes; `large` is the entry's path when it is of a large file. */
+  async #send(
+    worker: number,
+    task: CreateTask | FillTask,
+    bytes: number,
+    large?: string,
+  ): Promise<void> {
+    const transfer = task.type === "create" ? [task.records.buffer] : [];
+    const { done } = await this.#options.pool.submit(task, { worker, transfer });
+    const written = done
+      .then((result) => {
+        this.#assignment.add(worker, -bytes);
+        this.#written(result, large);
+      })
+      .catch((error: unknown) => {
+        this.#failure ??= { error };
+      })
+      .finally(() => this.#inFlight.delete(written));
+    this.#inFlight.add(written);
+    if (this.#failure) throw this.#failure.error;
   }
 
-  /** Waits until no more than `left` batches are under way. Throws what one of them threw. */
-  async #settle(left: number): Promise<void> {
-    while (this.#inFlight.length > left) await this.#inFlight.shift();
+  /** Waits for all that is under way. Throws what one of them threw. */
+  async #settle(): Promise<void> {
+    await Promise.all(this.#inFlight);
+    if (this.#failure) throw this.#failure.error;
   }
 
-  #written(files: readonly WriteTask[], result: ReadResult): void {
+  #written(result: ReadResult, large: string | undefined): void {
     if (result.type !== "written")
       throw new ExclaveError("bug", "a worker answered another question");
-    for (const [i, file] of files.entries()) {
-      const outcome = result.files[i];
-      if (!outcome) continue;
-      const { path } = file.entry;
-      if (outcome.failure) {
-        if (file.mode === "fill") this.#incomplete.add(path);
-        this.#problem(path, outcome.failure.kind, outcome.failure.why);
-      }
-      for (const warning of outcome.warnings) this.#problem(path, "metadata", warning);
-      this.#options.onWritten(outcome.failure || file.mode === "fill" ? 0 : 1, outcome.bytes);
+    for (const { path, kind, why } of result.problems) {
+      if (large !== undefined) this.#incomplete.add(large);
+      this.#problem(large ?? path, kind, why);
     }
+    this.#options.onWritten(result.files, result.bytes);
   }
 
   #special(entry: Entry): void {
@@ -446,10 +450,55 @@ function isWithin(directory: Entry | undefined, path: string): boolean {
   return directory?.path === "" || path.startsWith(`${directory?.path}/`);
 }
 
-/** Why the target would not take an entry. */
-export function refusal(error: unknown): string {
-  const { code } = error as NodeJS.ErrnoException;
-  if (code === "EEXIST") return EXISTS;
-  if (code === "ENOSPC") return "the disk is full";
-  return code ?? String(error);
+/**
+ * Who writes what: what lies in one pack goes through one worker, so that no pack is fetched, verified and
+ * opened twice; but a new pack, and one whose worker has far more to do, to whoever has the least.
+ */
+class Assignment {
+  readonly #packOf: RestoreFilesOptions["packOf"];
+  /** Bytes that each worker has still to write. */
+  readonly #load: number[];
+  /** By pack, the latest last. */
+  readonly #workers = new Map<number, number>();
+
+  constructor(workers: number, packOf: RestoreFilesOptions["packOf"]) {
+    this.#packOf = packOf;
+    this.#load = Array.from({ length: workers }, () => 0);
+  }
+
+  add(worker: number, bytes: number): void {
+    this.#load[worker] = (this.#load[worker] ?? 0) + bytes;
+  }
+
+  workerFor(content: readonly Uint8Array[]): number {
+    const first = this.#edgePack(content.at(0), false);
+    const last = this.#edgePack(content.at(-1), true);
+    const idlest = this.#load.indexOf(Math.min(...this.#load));
+    const reader = first === undefined ? undefined : this.#workers.get(first);
+    const isFar =
+      reader !== undefined &&
+      (this.#load[reader] ?? 0) > (this.#load[idlest] ?? 0) + LOAD_DIFFERENCE_MAX;
+    const worker = reader === undefined || isFar ? idlest : reader;
+    for (const pack of [first, last]) {
+      if (pack === undefined) continue;
+      this.#workers.delete(pack);
+      this.#workers.set(pack, worker);
+      const [oldest] = this.#workers.keys();
+      if (this.#workers.size > PACKS_REMEMBERED_MAX && oldest !== undefined) {
+        this.#workers.delete(oldest);
+      }
+    }
+    return worker;
+  }
+
+  /** The pack of the first or last chunk of a content record. */
+  #edgePack(items: Uint8Array | undefined, last: boolean): number | undefined {
+    let id: Uint8Array | undefined;
+    for (const item of items ? contentItems(items) : []) {
+      if (item.type !== "chunk") continue;
+      id = item.id;
+      if (!last) break;
+    }
+    return id && this.#packOf(id);
+  }
 }
