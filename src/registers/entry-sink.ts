@@ -3,7 +3,7 @@ import { closeSync, openSync, writeSync } from "node:fs";
 import { rename, rm } from "node:fs/promises";
 import { ExclaveError } from "../errors.ts";
 import type { StreamRef } from "../vault/documents.ts";
-import { type Entry, EntryEncoder } from "../vault/entries.ts";
+import { type Entry, EntryEncoder, type Excerpt } from "../vault/entries.ts";
 import { encodeRef } from "./epoch-reader.ts";
 import type { SealResult, StoredChunk } from "./protect-messages.ts";
 import type { SealSession } from "./seal-session.ts";
@@ -40,6 +40,11 @@ export class EntrySink {
       this.#encoder.content(record);
       if (this.#encoder.out.length >= PUSH_BYTES) await this.#push(false);
     }
+  }
+
+  async excerpt(excerpt: Excerpt): Promise<void> {
+    this.#encoder.excerpt(excerpt);
+    if (this.#encoder.out.length >= PUSH_BYTES) await this.#push(false);
   }
 
   /** Ends the stream and returns what the root says of it. */

@@ -1,5 +1,6 @@
 /** What the main thread and the workers of `protect` say to each other. */
 
+import type { Excerpt } from "../vault/entries.ts";
 import type { EpochContext } from "../vault/identifiers.ts";
 import type { KnownIdsGeneration } from "../vault/known-ids.ts";
 import type { PackKind } from "../vault/pack.ts";
@@ -20,8 +21,21 @@ export const SLOT_BUSY = 1;
 /** The main thread gave up; the worker must not wait for ever. */
 export const SLOT_ABORTED = 2;
 
-/** A stretch of a file to be read and stored. */
-export type FileTask = {
+/** Entries to be completed: files read and stored, links and attributes read. */
+export type EntriesTask = {
+  readonly type: "entries";
+  /** The absolute binary path that the entries' paths start from; the one entry's own when `isFile`. */
+  readonly root: string;
+  readonly isFile: boolean;
+  /** As the walk saw them: without content, link targets of symlinks and extended attributes. */
+  readonly excerpt: Excerpt;
+  /** For each entry, 1 when it may have holes. */
+  readonly sparse: Uint8Array<ArrayBuffer>;
+};
+
+/** A stretch of a large file to be read and stored. */
+export type StretchTask = {
+  readonly type: "stretch";
   /** Absolute binary path. */
   readonly path: string;
   readonly stat: FileStat;
@@ -30,7 +44,8 @@ export type FileTask = {
 };
 
 export type SealTask =
-  | { readonly type: "files"; readonly files: readonly FileTask[] }
+  | EntriesTask
+  | StretchTask
   /** The next piece of a stream; one stream of each name at a time in a worker. */
   | {
       readonly type: "push";
@@ -51,15 +66,27 @@ export type FileProblem = {
   readonly why: string;
 };
 
-/** What became of a stretch of a file. */
-export type FileResult = {
+/** What became of entries: the complete ones, in order, and what was wrong with others or with their content. */
+export type EntriesResult = {
+  readonly type: "entries";
+  readonly excerpt: Excerpt;
+  /** Files among them, other names of files included, and the bytes of their content. */
+  readonly files: number;
+  readonly bytes: number;
+  /** By path within the part. Entries that vanished or are unreadable are not in the excerpt. */
+  readonly problems: readonly (FileProblem & { readonly path: string })[];
+};
+
+export type StretchResult = {
+  readonly type: "stretch";
   readonly content: readonly Uint8Array[];
   readonly bytes: number;
   readonly problem?: FileProblem;
 };
 
 export type SealResult =
-  | { readonly type: "files"; readonly files: readonly FileResult[] }
+  | EntriesResult
+  | StretchResult
   | {
       readonly type: "chunks";
       readonly chunks: readonly StoredChunk[];

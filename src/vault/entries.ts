@@ -147,6 +147,13 @@ export function contentBytes(items: Uint8Array): number {
   return bytes;
 }
 
+/** Records of a stream that stand alone: the first entry shares nothing with one before. */
+export type Excerpt = {
+  readonly records: Uint8Array<ArrayBuffer>;
+  /** The path of its last entry; "" when it has none. */
+  readonly last: string;
+};
+
 /** Encodes records one after another into a buffer that the caller empties. */
 export class EntryEncoder {
   readonly out = new ByteWriter(256 * 1024);
@@ -192,12 +199,22 @@ export class EntryEncoder {
     this.#previous = entry.path;
   }
 
-  /** Takes the records so far, as an excerpt that stands alone; the encoder is as new. */
-  take(): Uint8Array<ArrayBuffer> {
-    const bytes = Uint8Array.from(this.out.view());
+  /** Takes the records so far; the encoder is as new. */
+  take(): Excerpt {
+    const excerpt = { records: Uint8Array.from(this.out.view()), last: this.#previous };
     this.out.clear();
     this.#previous = "";
-    return bytes;
+    return excerpt;
+  }
+
+  /** Appends an excerpt; what results is as if its records had been encoded here. */
+  excerpt({ records, last }: Excerpt): void {
+    const first = readRecord(records, 0);
+    if (!first) return;
+    invariant(first.tag === ENTRY_TAG, "an excerpt begins with an entry");
+    this.entry(decodeEntry(first.body, ""));
+    this.out.raw(records.subarray(first.end));
+    this.#previous = last;
   }
 
   /** Encoded items of the file before. */

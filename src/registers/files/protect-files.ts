@@ -6,25 +6,33 @@ import { DatabaseSync } from "node:sqlite";
 import { ExclaveError } from "../../errors.ts";
 import type { Native } from "../../platform/native.ts";
 import { loadOwnerNames, type OwnerNames } from "../../platform/owners.ts";
-import { ContentWriter, type Entry, type EntryKind } from "../../vault/entries.ts";
+import {
+  ContentWriter,
+  decodeExcerpt,
+  type Entry,
+  EntryEncoder,
+  type EntryKind,
+} from "../../vault/entries.ts";
 import type { PartConfig } from "../../vault/home.ts";
 import type { EntrySink } from "../entry-sink.ts";
-import type { FileResult, FileTask } from "../protect-messages.ts";
+import type { EntriesResult, StretchResult } from "../protect-messages.ts";
 import type { SealSession } from "../seal-session.ts";
+import { mayHaveHoles } from "./holes.ts";
 import { ParentEntries } from "./parent-entries.ts";
 import { compileExcludes } from "./patterns.ts";
-import { readLinkTarget, readXattrs } from "./read-metadata.ts";
-import type { FileStat } from "./stat.ts";
+import { readXattrs } from "./read-metadata.ts";
+import { type FileStat, isUnchanged } from "./stat.ts";
 import { type WalkItem, walk } from "./walk.ts";
 
 /** A file is read in stretches of this many bytes, so that several workers share a large one. */
 const STRETCH_BYTES = 64 * 1024 * 1024;
-const BATCH_FILES_MAX = 256;
+/** What a worker is given at once: at most so many entries, and so many bytes of content. */
+const BATCH_ENTRIES_MAX = 256;
 const BATCH_BYTES_MAX = 4 * 1024 * 1024;
 /** Entries that wait for the results before them. */
 const QUEUE_MAX = 2048;
-/** Stretches of one large file that wait for the results before them. */
-const STRETCHES_QUEUED_MAX = 16;
+/** What a stretch of a large file counts as among them. */
+const STRETCH_WEIGHT = 128;
 /** An unchanged file larger than this waits until the queue is empty, rather than queue its content. */
 const QUEUED_CONTENT_BYTES_MAX = 64 * 1024 * 1024;
 
@@ -54,10 +62,11 @@ export type ProtectFilesOptions = {
   readonly onProgress: (progress: PartProgress) => void;
 };
 
-/** What is written next, once its result is there. */
-type Queued = {
-  readonly result?: Promise<FileResult>;
-  readonly write: (result: FileResult | undefined) => Promise<void>;
+/** Entries that go to a worker together. */
+type Batch = {
+  readonly entries: EntryEncoder;
+  readonly sparse: number[];
+  bytes: number;
 };
 
 export async function protectFiles(options: ProtectFilesOptions): Promise<PartProgress> {
@@ -76,12 +85,12 @@ class FilesRun {
   readonly #owners: OwnerNames = loadOwnerNames();
   readonly #parent: ParentEntries | undefined;
   readonly #links = new HardLinks();
-  readonly #queue: Queued[] = [];
-  #batch: FileTask[] = [];
-  #batchBytes = 0;
+  /** What is written next, once what it waits for is there, and how many entries each counts as. */
+  readonly #queue: { readonly weight: number; readonly write: () => Promise<void> }[] = [];
+  #queued = 0;
+  readonly #batch: Batch = { entries: new EntryEncoder(), sparse: [], bytes: 0 };
   /** Until the walk begins with the root directory. */
   #rootIsFile = true;
-  #batchResult = Promise.withResolvers<readonly FileResult[]>();
 
   constructor(options: ProtectFilesOptions) {
     this.#options = options;
@@ -99,8 +108,9 @@ class FilesRun {
     for (const item of items) {
       if (item.path === "") this.#rootIsFile = false;
       await this.#add(item);
-      if (this.#queue.length >= QUEUE_MAX) await this.#drain(QUEUE_MAX / 2);
+      await this.#makeRoom();
     }
+    await this.#sendBatch();
     await this.#drain(0);
   }
 
@@ -120,40 +130,37 @@ class FilesRun {
       return;
     }
     if (stat.kind !== "file") {
-      const entry = this.#entry(item, stat.kind, 0);
-      if (entry) this.#enqueue({ write: () => this.#options.sink.entry(entry) });
+      await this.#complete(item, stat.kind);
       return;
     }
-    if (stat.nlink > 1) {
-      const first = this.#links.firstPath(stat, path);
-      if (first !== undefined) {
-        this.#enqueueLink(item, first);
-        return;
-      }
-    }
-    if (await this.#takeOver(item)) return;
-    await this.#read(item);
+    const first = stat.nlink > 1 ? this.#links.firstPath(stat, path) : undefined;
+    if (first !== undefined) await this.#complete(item, "hardlink", first);
+    else if (await this.#takeOver(item)) return;
+    else if (stat.size > STRETCH_BYTES) await this.#readInStretches(item);
+    else await this.#complete(item, "file");
   }
 
   /** Takes the file over from the snapshot before, when nothing says that it changed. */
   async #takeOver(item: WalkItem): Promise<boolean> {
     const before = this.#parent?.seek(item.path);
     const { stat } = item;
-    if (!before || !isSame(before, stat) || !this.#isSettled(stat)) return false;
+    if (before?.kind !== "file" || !isUnchanged(before, stat) || !this.#isSettled(stat))
+      return false;
+    await this.#sendBatch();
     const { sink } = this.#options;
     const write = (records: readonly Uint8Array[]) => async () => {
       await sink.entry(before);
       await sink.content(records);
-      this.#count(before.size, true);
+      this.#count(1, before.size, true);
     };
     if (this.#queue.length > 0 && stat.size > QUEUED_CONTENT_BYTES_MAX) await this.#drain(0);
     if (this.#queue.length > 0) {
-      this.#enqueue({ write: write([...(this.#parent?.content() ?? [])]) });
+      this.#enqueue(1, write([...(this.#parent?.content() ?? [])]));
       return true;
     }
     await sink.entry(before);
     for (const record of this.#parent?.content() ?? []) await sink.content([record]);
-    this.#count(before.size, true);
+    this.#count(1, before.size, true);
     return true;
   }
 
@@ -163,144 +170,131 @@ class FilesRun {
     return stat.ctimeSec * 1000 + Math.ceil(stat.ctimeNsec / 1e6) < startedMs;
   }
 
-  async #read(item: WalkItem): Promise<void> {
-    const { stat, path } = item;
-    if (stat.size === 0) {
-      const entry = this.#entry(item, "file", 0);
-      if (entry) this.#enqueue({ write: () => this.#writeFile(entry, undefined) });
-      return;
-    }
-    if (stat.size <= STRETCH_BYTES) {
-      this.#enqueue({
-        result: this.#addTask(item, 0, stat.size),
-        write: async (result) => {
-          if (result?.problem) this.#report(path, result.problem);
-          const lost = !result || (result.problem && result.problem.kind !== "changed");
-          const entry = lost ? undefined : this.#entry(item, "file", result.bytes);
-          if (entry) await this.#writeFile(entry, result);
-          else this.#links.forget(path);
-        },
-      });
-      await this.#sendFullBatch();
-      return;
-    }
-    await this.#readInStretches(item);
-  }
-
-  /** A large file: its entry first, then stretch after stretch as they come; what cannot be read becomes a hole. */
-  async #readInStretches(item: WalkItem): Promise<void> {
-    const { stat, path } = item;
-    const entry = this.#entry(item, "file", stat.size);
-    if (!entry) return;
-    this.#enqueue({ write: () => this.#options.sink.entry(entry) });
-    let reported = false;
-    for (let offset = 0; offset < stat.size; offset += STRETCH_BYTES) {
-      const bytes = Math.min(STRETCH_BYTES, stat.size - offset);
-      this.#enqueue({
-        result: this.#addTask(item, offset, bytes),
-        write: async (result) => {
-          if (result?.problem && !reported) {
-            reported = true;
-            this.#report(path, result.problem);
-          }
-          await this.#options.sink.content([
-            ...(result?.content ?? []),
-            ...hole(bytes - (result?.bytes ?? 0)),
-          ]);
-          this.progress.bytes += bytes;
-          this.#options.onProgress(this.progress);
-        },
-      });
-      await this.#sendFullBatch();
-      await this.#drain(STRETCHES_QUEUED_MAX);
-    }
-    this.#enqueue({ write: async () => this.#count(0, false) });
-  }
-
-  async #writeFile(entry: Entry, result: FileResult | undefined): Promise<void> {
-    await this.#options.sink.entry(entry);
-    if (result) await this.#options.sink.content(result.content);
-    this.#count(entry.size, false);
-  }
-
-  #enqueueLink(item: WalkItem, first: string): void {
-    this.#enqueue({
-      write: async () => {
-        if (!this.#links.isKept(first)) {
-          this.#report(item.path, {
-            kind: "unreadable",
-            why: "it is another name of a file that could not be read",
-          });
-          return;
-        }
-        const entry = this.#entry(item, "hardlink", 0, first);
-        if (entry) await this.#options.sink.entry(entry);
-        this.#count(0, false);
-      },
-    });
-  }
-
-  /** The entry of a walked item, or undefined, reported, when its metadata cannot be read. */
-  #entry(item: WalkItem, kind: EntryKind, size: number, linkTo = ""): Entry | undefined {
-    const { stat, path } = item;
-    const full = this.#absolute(path);
-    const { native } = this.#options;
-    try {
-      return {
-        path,
-        kind,
-        mode: stat.mode,
-        uid: stat.uid,
-        gid: stat.gid,
-        userName: this.#owners.userName(stat.uid) ?? "",
-        groupName: this.#owners.groupName(stat.gid) ?? "",
-        mtimeSec: stat.mtimeSec,
-        mtimeNsec: stat.mtimeNsec,
-        ctimeSec: stat.ctimeSec,
-        ctimeNsec: stat.ctimeNsec,
-        ino: stat.ino,
-        dev: stat.dev,
-        size,
-        linkTarget: kind === "symlink" ? readLinkTarget(full) : linkTo,
-        rdevMajor: stat.rdevMajor,
-        rdevMinor: stat.rdevMinor,
-        xattrs: kind === "hardlink" ? [] : readXattrs(full, native),
-      };
-    } catch (error) {
-      const code = codeOf(error);
-      this.#report(path, { kind: code === "ENOENT" ? "vanished" : "unreadable", why: code });
-      return undefined;
-    }
-  }
-
-  /** Adds a stretch to the batch being filled. */
-  #addTask(item: WalkItem, offset: number, bytes: number): Promise<FileResult> {
-    const position = this.#batch.length;
-    const result = this.#batchResult.promise.then((results) => {
-      const one = results[position];
-      if (!one) throw new ExclaveError("bug", "a worker answered fewer files than it was given");
-      return one;
-    });
-    result.catch(() => undefined);
-    this.#batch.push({ path: this.#absolute(item.path), stat: item.stat, offset, bytes });
-    this.#batchBytes += bytes;
-    return result;
-  }
-
-  async #sendFullBatch(): Promise<void> {
-    if (this.#batch.length >= BATCH_FILES_MAX || this.#batchBytes >= BATCH_BYTES_MAX) {
+  /** Gives the entry to a worker, which reads what it lacks. */
+  async #complete(
+    item: WalkItem,
+    kind: Exclude<EntryKind, "socket">,
+    linkTarget = "",
+  ): Promise<void> {
+    const size = kind === "file" ? item.stat.size : 0;
+    const { entries, sparse } = this.#batch;
+    entries.entry(this.#entry(item, kind, size, linkTarget));
+    sparse.push(mayHaveHoles(item.stat) ? 1 : 0);
+    this.#batch.bytes += size;
+    if (sparse.length >= BATCH_ENTRIES_MAX || this.#batch.bytes >= BATCH_BYTES_MAX) {
       await this.#sendBatch();
     }
   }
 
   async #sendBatch(): Promise<void> {
-    if (this.#batch.length === 0) return;
-    const [files, { resolve, reject }] = [this.#batch, this.#batchResult];
-    this.#batch = [];
-    this.#batchBytes = 0;
-    this.#batchResult = Promise.withResolvers();
-    const { done } = await this.#options.session.submit({ type: "files", files });
-    done.then((result) => resolve(result.type === "files" ? result.files : []), reject);
+    const { entries, sparse } = this.#batch;
+    if (sparse.length === 0) return;
+    const task = {
+      type: "entries",
+      root: this.#options.part.path,
+      isFile: this.#rootIsFile,
+      excerpt: entries.take(),
+      sparse: Uint8Array.from(sparse),
+    } as const;
+    const weight = sparse.length;
+    sparse.length = 0;
+    this.#batch.bytes = 0;
+    const transfer = [task.excerpt.records.buffer, task.sparse.buffer];
+    const { done } = await this.#options.session.submit(task, { transfer });
+    this.#enqueue(weight, async () => {
+      const result = await done;
+      if (result.type !== "entries") throw anotherQuestion();
+      await this.#writeEntries(result);
+    });
+  }
+
+  async #writeEntries({ excerpt, files, bytes, problems }: EntriesResult): Promise<void> {
+    for (const { path, ...problem } of problems) {
+      this.#report(path, problem);
+      if (problem.kind !== "changed") this.#links.forget(path);
+    }
+    if (this.#links.allKept) {
+      await this.#options.sink.excerpt(excerpt);
+      this.#count(files, bytes);
+      return;
+    }
+    // Other names of files that could not be kept may be among them.
+    let left = 0;
+    for (const record of decodeExcerpt(excerpt.records)) {
+      if (record.type === "content") await this.#options.sink.content([record.items]);
+      else if (record.entry.kind !== "hardlink" || this.#links.isKept(record.entry.linkTarget)) {
+        await this.#options.sink.entry(record.entry);
+      } else {
+        left++;
+        const why = "it is another name of a file that could not be read";
+        this.#report(record.entry.path, { kind: "unreadable", why });
+      }
+    }
+    this.#count(files - left, bytes);
+  }
+
+  /** A large file: its entry first, then stretch after stretch as they come; what cannot be read becomes a hole. */
+  async #readInStretches(item: WalkItem): Promise<void> {
+    await this.#sendBatch();
+    const { stat, path } = item;
+    const full = this.#absolute(path);
+    let entry: Entry;
+    try {
+      const xattrs = readXattrs(full, this.#options.native);
+      entry = { ...this.#entry(item, "file", stat.size, ""), xattrs };
+    } catch (error) {
+      const code = codeOf(error);
+      this.#report(path, { kind: code === "ENOENT" ? "vanished" : "unreadable", why: code });
+      this.#links.forget(path);
+      return;
+    }
+    this.#enqueue(1, () => this.#options.sink.entry(entry));
+    let reported = false;
+    for (let offset = 0; offset < stat.size; offset += STRETCH_BYTES) {
+      const bytes = Math.min(STRETCH_BYTES, stat.size - offset);
+      const task = { type: "stretch", path: full, stat, offset, bytes } as const;
+      const { done } = await this.#options.session.submit(task);
+      this.#enqueue(STRETCH_WEIGHT, async () => {
+        const result = await done;
+        if (result.type !== "stretch") throw anotherQuestion();
+        if (result.problem && !reported) {
+          reported = true;
+          this.#report(path, result.problem);
+        }
+        await this.#writeStretch(result, bytes);
+      });
+      await this.#makeRoom();
+    }
+    this.#enqueue(1, async () => this.#count(1, 0));
+  }
+
+  async #writeStretch(result: StretchResult, bytes: number): Promise<void> {
+    await this.#options.sink.content([...result.content, ...hole(bytes - result.bytes)]);
+    this.#count(0, bytes);
+  }
+
+  /** What the walk knows of an item. */
+  #entry({ stat, path }: WalkItem, kind: EntryKind, size: number, linkTarget: string): Entry {
+    return {
+      path,
+      kind,
+      mode: stat.mode,
+      uid: stat.uid,
+      gid: stat.gid,
+      userName: this.#owners.userName(stat.uid) ?? "",
+      groupName: this.#owners.groupName(stat.gid) ?? "",
+      mtimeSec: stat.mtimeSec,
+      mtimeNsec: stat.mtimeNsec,
+      ctimeSec: stat.ctimeSec,
+      ctimeNsec: stat.ctimeNsec,
+      ino: stat.ino,
+      dev: stat.dev,
+      size,
+      linkTarget,
+      rdevMajor: stat.rdevMajor,
+      rdevMinor: stat.rdevMinor,
+      xattrs: [],
+    };
   }
 
   /** Where an item is on disk. A part that is one file is its own only item. */
@@ -310,26 +304,32 @@ class FilesRun {
     return `${root === "/" ? "" : root}/${path}`;
   }
 
-  #enqueue(queued: Queued): void {
-    this.#queue.push(queued);
+  #enqueue(weight: number, write: () => Promise<void>): void {
+    this.#queue.push({ weight, write });
+    this.#queued += weight;
+  }
+
+  async #makeRoom(): Promise<void> {
+    if (this.#queued >= QUEUE_MAX) await this.#drain(QUEUE_MAX / 2);
   }
 
   /** Writes what is queued, in order, until no more than `left` are waiting. */
   async #drain(left: number): Promise<void> {
-    if (this.#queue.length > left) await this.#sendBatch();
     let done = 0;
-    while (this.#queue.length - done > left) {
+    while (this.#queued > left) {
       const next = this.#queue[done++];
-      if (next) await next.write(await next.result);
+      if (!next) break;
+      await next.write();
+      this.#queued -= next.weight;
     }
     this.#queue.splice(0, done);
   }
 
-  #count(bytes: number, unchanged: boolean): void {
-    this.progress.files++;
+  #count(files: number, bytes: number, unchanged = false): void {
+    this.progress.files += files;
     this.progress.bytes += bytes;
     if (unchanged) {
-      this.progress.unchangedFiles++;
+      this.progress.unchangedFiles += files;
       this.progress.unchangedBytes += bytes;
     }
     this.#options.onProgress(this.progress);
@@ -343,6 +343,8 @@ class FilesRun {
 /** Which file was met first under which name: in a temporary database, because there may be many. */
 class HardLinks {
   readonly #db = new DatabaseSync("");
+  /** True until a file that has other names could not be kept. */
+  allKept = true;
 
   constructor() {
     this.#db.exec(
@@ -361,7 +363,8 @@ class HardLinks {
 
   /** The file at this first path could not be kept, so neither can its other names. */
   forget(path: string): void {
-    this.#db.prepare("UPDATE links SET kept = 0 WHERE path = ?").run(path);
+    const { changes } = this.#db.prepare("UPDATE links SET kept = 0 WHERE path = ?").run(path);
+    if (changes > 0) this.allKept = false;
   }
 
   isKept(path: string): boolean {
@@ -373,24 +376,15 @@ class HardLinks {
   }
 }
 
-function isSame(before: Entry, stat: FileStat): boolean {
-  return (
-    before.kind === "file" &&
-    before.size === stat.size &&
-    before.mtimeSec === stat.mtimeSec &&
-    before.mtimeNsec === stat.mtimeNsec &&
-    before.ctimeSec === stat.ctimeSec &&
-    before.ctimeNsec === stat.ctimeNsec &&
-    before.ino === stat.ino &&
-    before.dev === stat.dev
-  );
-}
-
 function hole(bytes: number): readonly Uint8Array[] {
   if (bytes <= 0) return [];
   const content = new ContentWriter();
   content.hole(bytes);
   return content.take();
+}
+
+function anotherQuestion(): ExclaveError {
+  return new ExclaveError("bug", "a worker answered another question");
 }
 
 function codeOf(error: unknown): string {

@@ -262,7 +262,7 @@ export class RestoreFiles {
     const { target, overwrite } = this.#options;
     await this.#send(
       worker,
-      { type: "create", target, overwrite, records: batch.records.take() },
+      { type: "create", target, overwrite, records: batch.records.take().records },
       bytes,
     );
   }

@@ -46,7 +46,13 @@ export function fstatFile(fd: number, native: Native | undefined): FileStat {
   return fromStats(fstatSync(fd, { bigint: true }));
 }
 
-export function isSameFile(a: FileStat, b: FileStat): boolean {
+/** By which a file is told from others, and one state of it from another. */
+export type FileIdentity = Pick<
+  FileStat,
+  "size" | "mtimeSec" | "mtimeNsec" | "ctimeSec" | "ctimeNsec" | "ino" | "dev"
+> & { readonly kind: string };
+
+export function isSameFile(a: FileIdentity, b: FileIdentity): boolean {
   return a.ino === b.ino && a.dev === b.dev && a.kind === b.kind;
 }
 
@@ -54,7 +60,7 @@ export function isSameFile(a: FileStat, b: FileStat): boolean {
  * True when nothing says that content or metadata changed from `a` to `b`. ctime moves with every
  * write and every change of metadata and cannot be set back, so it is the one to trust.
  */
-export function isUnchanged(a: FileStat, b: FileStat): boolean {
+export function isUnchanged(a: FileIdentity, b: FileIdentity): boolean {
   return (
     isSameFile(a, b) &&
     a.size === b.size &&
