@@ -7,6 +7,7 @@ import {
   chmodSync,
   linkSync,
   mkdirSync,
+  readdirSync,
   renameSync,
   rmSync,
   symlinkSync,
@@ -15,6 +16,7 @@ import {
   writeFileSync,
 } from "node:fs";
 import { createServer } from "node:net";
+import { join } from "node:path";
 import { describe, test } from "node:test";
 import type { ProtectReport } from "../src/registers/protect.ts";
 import { ended, failed, good, shown, start } from "./support/cli.ts";
@@ -42,6 +44,21 @@ describe("protecting again", () => {
     const added = state.everyObject("shard").filter((shard) => !shards.includes(shard));
     assert.equal(added.length, SITES.length);
     assert.equal(second.stored.packs, 1);
+    good(await state.restore("out"));
+    assertSameTree(treeOf(state.path("out")), treeOf(state.path("data")));
+  });
+
+  test("a damaged cache of entries costs time, and nothing else", async (t) => {
+    const state = await TestState.found(t);
+    makeRichTree(state.path("data"));
+    good(await state.protect());
+    const cache = state.path("home", "cache");
+    const [file] = readdirSync(cache).filter((name) => name.startsWith("entries-"));
+    assert.ok(file);
+    truncateSync(join(cache, file), 100);
+    const second = good(await state.protect());
+    assert.equal(second.unchangedFiles, 0);
+    assert.equal(second.stored.packs, 1, "all of it was known, but for the root");
     good(await state.restore("out"));
     assertSameTree(treeOf(state.path("out")), treeOf(state.path("data")));
   });

@@ -3,7 +3,7 @@
  * ASCII armor), so that any age tool opens them should Exclave not be at hand.
  */
 import { randomBytes } from "node:crypto";
-import { armor, Decrypter, Encrypter, type Stanza } from "age-encryption";
+import type { Stanza } from "age-encryption";
 import { ExclaveError, invariant } from "../errors.ts";
 import { fromUtf8, utf8 } from "./bytes.ts";
 
@@ -12,6 +12,8 @@ export const KEY_FILE_CONTENTS_BYTES_MAX = 32 * 1024;
 
 /** log2 of scrypt's N: about a second and 256 MiB, age's own default. */
 const WORK_FACTOR = 18;
+/** Loaded when it is first needed: few commands need it, and it would be a tenth of their start. */
+const loadAge = () => import("age-encryption");
 const BINARY_HEADER = "age-encryption.org/";
 
 /**
@@ -36,6 +38,7 @@ export async function sealKeyFile(
     "a key file holds 1 to 32768 bytes",
   );
   checkPassphrase(passphrase);
+  const { armor, Encrypter } = await loadAge();
   const encrypter = new Encrypter();
   encrypter.setPassphrase(passphrase);
   encrypter.setScryptWorkFactor(workFactor);
@@ -51,6 +54,8 @@ export async function sealKeyFile(
 export async function openKeyFile(bytes: Uint8Array, passphrase: string): Promise<Uint8Array> {
   if (bytes.byteLength > KEY_FILE_BYTES_MAX) throw badKey("it is larger than 64 KiB");
   checkPassphrase(passphrase);
+  const { armor, Decrypter } = await loadAge();
+  const isBinary = Buffer.from(bytes).toString("latin1").startsWith(BINARY_HEADER);
   let refusedPassphrase = false;
   try {
     const decrypter = new Decrypter();
@@ -62,7 +67,7 @@ export async function openKeyFile(bytes: Uint8Array, passphrase: string): Promis
         return null;
       },
     });
-    return await decrypter.decrypt(dearmor(bytes));
+    return await decrypter.decrypt(isBinary ? bytes : armor.decode(fromUtf8(bytes)));
   } catch (cause) {
     if (refusedPassphrase) {
       throw new ExclaveError(
@@ -97,12 +102,6 @@ export function generatePassphrase(random: (length: number) => Uint8Array = rand
   return Array.from({ length: GROUPS }, (_, group) =>
     characters.slice(group * GROUP_CHARACTERS, (group + 1) * GROUP_CHARACTERS).join(""),
   ).join("-");
-}
-
-function dearmor(bytes: Uint8Array): Uint8Array {
-  const isBinary =
-    Buffer.from(bytes.subarray(0, BINARY_HEADER.length)).toString("latin1") === BINARY_HEADER;
-  return isBinary ? bytes : armor.decode(fromUtf8(bytes));
 }
 
 function checkPassphrase(passphrase: string): void {

@@ -1,10 +1,10 @@
 /** Takes the entry stream of a part as it is written: to the sites in chunks, and to the cache for the next run. */
-import { closeSync, openSync, writeSync } from "node:fs";
 import { rename, rm } from "node:fs/promises";
 import { ExclaveError } from "../errors.ts";
 import type { StreamRef } from "../vault/documents.ts";
-import { type Entry, EntryEncoder, type Excerpt } from "../vault/entries.ts";
+import { type Entry, EntryEncoder, type Excerpt, type RawRecord } from "../vault/entries.ts";
 import { encodeRef } from "./epoch-reader.ts";
+import { ParentEntriesWriter } from "./files/parent-entries.ts";
 import type { SealResult, StoredChunk } from "./protect-messages.ts";
 import type { SealSession } from "./seal-session.ts";
 
@@ -18,7 +18,7 @@ export class EntrySink {
   readonly #session: SealSession;
   readonly #encoder = new EntryEncoder();
   readonly #cacheFile: string;
-  readonly #fd: number;
+  readonly #cache: ParentEntriesWriter;
   /** 36 bytes for about 170 KiB of entries. */
   #chunks: StoredChunk[] = [];
   #bytes = 0;
@@ -27,11 +27,17 @@ export class EntrySink {
   constructor(session: SealSession, cacheFile: string) {
     this.#session = session;
     this.#cacheFile = cacheFile;
-    this.#fd = openSync(cacheFile, "w", 0o600);
+    this.#cache = new ParentEntriesWriter(cacheFile);
   }
 
   async entry(entry: Entry): Promise<void> {
     this.#encoder.entry(entry);
+    if (this.#encoder.out.length >= PUSH_BYTES) await this.#push(false);
+  }
+
+  /** An entry as it was encoded behind the path `previous`. */
+  async entryRecord(record: RawRecord, path: string, previous: string): Promise<void> {
+    this.#encoder.entryRecord(record, path, previous);
     if (this.#encoder.out.length >= PUSH_BYTES) await this.#push(false);
   }
 
@@ -51,7 +57,7 @@ export class EntrySink {
   async end(): Promise<StreamRef> {
     await this.#push(true);
     await this.#settle();
-    closeSync(this.#fd);
+    this.#cache.end();
     let stream: StreamRef = { depth: 0, bytes: this.#bytes, chunks: refs(this.#chunks) };
     while (stream.chunks.length > REFS_IN_ROOT_MAX) {
       const list = Buffer.concat(stream.chunks.map(({ id, bytes }) => encodeRef(id, bytes)));
@@ -68,7 +74,7 @@ export class EntrySink {
 
   async discard(): Promise<void> {
     try {
-      closeSync(this.#fd);
+      this.#cache.close();
     } catch {
       // Closed already, when the stream was ended.
     }
@@ -79,7 +85,7 @@ export class EntrySink {
     const bytes = Uint8Array.from(this.#encoder.out.view());
     this.#encoder.out.clear();
     this.#bytes += bytes.length;
-    for (let at = 0; at < bytes.length; ) at += writeSync(this.#fd, bytes, at);
+    this.#cache.write(bytes);
     await this.#settle();
     const { done } = await this.#submit(bytes, end);
     this.#pushed = done;

@@ -1,5 +1,4 @@
 /** `protect`: one snapshot of a register, committed when it is durable at the write quorum of sites. */
-import { existsSync } from "node:fs";
 import { join } from "node:path";
 import { ExclaveError } from "../errors.ts";
 import { loadNative } from "../platform/native.ts";
@@ -19,7 +18,13 @@ import { QuorumWriter } from "../vault/quorum-writer.ts";
 import { commitSnapshot } from "./commit.ts";
 import { EntrySink } from "./entry-sink.ts";
 import { beginEpoch, openEpoch } from "./epoch.ts";
-import { type PartProgress, type Problem, protectFiles } from "./files/protect-files.ts";
+import { ParentEntries } from "./files/parent-entries.ts";
+import {
+  type PartProgress,
+  type Problem,
+  type ProtectFilesOptions,
+  protectFiles,
+} from "./files/protect-files.ts";
 import {
   documentIds,
   fetchDocument,
@@ -362,12 +367,10 @@ class PartsRun {
   }
 
   /** The entry stream of the snapshot before, where it may be built on and its cache is there. */
-  #parentOf(part: number): { readonly file: string; readonly startedMs: number } | undefined {
+  #parentOf(part: number): ProtectFilesOptions["parent"] {
     const parent = this.#parent;
-    const { home } = this.#options;
-    if (!parent) return undefined;
-    const file = entriesFile(home, parent.id, part);
-    return existsSync(file) ? { file, startedMs: Date.parse(parent.time) } : undefined;
+    const entries = parent && ParentEntries.open(entriesFile(this.#options.home, parent.id, part));
+    return entries && { entries, startedMs: Date.parse(parent.time) };
   }
 
   #problem(part: string, problem: Problem): void {

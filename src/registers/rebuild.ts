@@ -1,5 +1,4 @@
 /** `rebuild`: makes the catalog and the caches anew from the sites. */
-import { writeFile } from "node:fs/promises";
 import { ExclaveError, isExclaveError } from "../errors.ts";
 import { Catalog } from "../vault/catalog.ts";
 import type { Home, RegisterConfig } from "../vault/home.ts";
@@ -7,6 +6,7 @@ import { parseId } from "../vault/identifiers.ts";
 import { isOpen, openSites } from "../vault/open-sites.ts";
 import { openEpoch } from "./epoch.ts";
 import { EpochReader, startReadPool } from "./epoch-reader.ts";
+import { ParentEntriesWriter } from "./files/parent-entries.ts";
 import { importSnapshots } from "./import-snapshots.ts";
 import { lockRegister } from "./lock.ts";
 import { entriesFile } from "./protect.ts";
@@ -98,10 +98,9 @@ async function rebuildRegister(
   try {
     await reader.loadIndex(root);
     for (const [i, part] of root.parts.entries()) {
-      const file = entriesFile(home, newest.id, i);
-      await writeFile(file, "", { mode: 0o600 });
-      for await (const block of reader.stream(part.entries))
-        await writeFile(file, block, { flag: "a" });
+      const cache = new ParentEntriesWriter(entriesFile(home, newest.id, i));
+      for await (const block of reader.stream(part.entries)) cache.write(block);
+      cache.end();
     }
   } catch (error) {
     if (!isExclaveError(error)) throw error;

@@ -9,12 +9,17 @@ import {
   compareEntryPaths,
   contentBytes,
   contentItems,
+  decodeEntry,
+  decodeExcerpt,
   type Entry,
   EntryDecoder,
   EntryEncoder,
   type EntryKind,
   type EntryRecord,
+  entryPath,
+  isEntryOf,
   PATH_BYTES_MAX,
+  RecordSplitter,
 } from "./entries.ts";
 
 const malformed = (error: unknown): boolean => isExclaveError(error, "malformed");
@@ -198,6 +203,55 @@ function flatten(node: Tree): (Entry | Uint8Array)[] {
       return [entry, ...writer.take()];
     });
 }
+
+test("streams put together of excerpts and of encoded records are the same bytes", () => {
+  const cuts = fc.array(fc.integer({ min: 1, max: 5 }), { minLength: 1, maxLength: 5 });
+  fc.assert(
+    fc.property(tree, cuts, (root, cuts) => {
+      const records = flatten(root);
+      const whole = encode(records);
+      const byExcerpts = new EntryEncoder();
+      const excerpt = new EntryEncoder();
+      let entries = 0;
+      const move = (): void => {
+        const taken = excerpt.take();
+        const decoded = [...decodeExcerpt(taken.records)].filter(({ type }) => type === "entry");
+        assert.equal(decoded.length, entries);
+        byExcerpts.excerpt(taken);
+        entries = 0;
+      };
+      for (const [i, record] of records.entries()) {
+        if (record instanceof Uint8Array) {
+          excerpt.content(record);
+          continue;
+        }
+        if (entries >= cuts[i % cuts.length]!) move();
+        excerpt.entry(record);
+        entries++;
+      }
+      move();
+      assert.ok(Buffer.from(byExcerpts.out.view()).equals(whole));
+
+      const copied = new EntryEncoder();
+      let previous = "";
+      for (const raw of new RecordSplitter().push(whole)) {
+        if (raw.type === "content") {
+          copied.content(raw.body);
+          continue;
+        }
+        const entry = decodeEntry(raw.body, previous);
+        assert.equal(entryPath(raw.body, previous), entry.path);
+        assert.ok(isEntryOf(raw.body, entry, previous));
+        // Every third as if something else had come before it.
+        if (entry.ino % 3n === 0n) copied.entry(entry);
+        else copied.entryRecord(raw, entry.path, previous);
+        previous = entry.path;
+      }
+      assert.ok(Buffer.from(copied.out.view()).equals(whole));
+    }),
+    tries(200),
+  );
+});
 
 test("any tree of entries comes back, from blocks of any size", () => {
   const sizes = fc.array(

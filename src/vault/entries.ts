@@ -66,6 +66,7 @@ export type EntryRecord =
 
 const ENTRY_TAG = 1;
 const CONTENT_TAG = 2;
+const RECORD_TYPES: readonly (RawRecord["type"] | undefined)[] = [undefined, "entry", "content"];
 const ITEM_HOLE = 0;
 const ITEM_CHUNK = 1;
 
@@ -154,6 +155,43 @@ export type Excerpt = {
   readonly last: string;
 };
 
+/** What of an entry comes before its extended attributes. */
+function writeEntry(body: ByteWriter, entry: Entry, previous: string): void {
+  let shared = 0;
+  const sharedMax = Math.min(previous.length, entry.path.length);
+  while (shared < sharedMax && entry.path.charCodeAt(shared) === previous.charCodeAt(shared)) {
+    shared++;
+  }
+  body.varint(shared);
+  body.binary(entry.path.slice(shared));
+  body.u8(KIND_CODES[entry.kind]);
+  body.varint(entry.mode);
+  body.varint(entry.uid);
+  body.varint(entry.gid);
+  body.binary(entry.userName);
+  body.binary(entry.groupName);
+  body.signed(entry.mtimeSec);
+  body.varint(entry.mtimeNsec);
+  body.signed(entry.ctimeSec);
+  body.varint(entry.ctimeNsec);
+  body.varint(Number(entry.ino >> 32n));
+  body.varint(Number(entry.ino & 0xffffffffn));
+  body.varint(entry.dev);
+  body.varint(entry.size);
+  body.binary(entry.linkTarget);
+  body.varint(entry.rdevMajor);
+  body.varint(entry.rdevMinor);
+}
+
+const compared = new ByteWriter();
+
+/** True when `body`, encoded after the path `previous`, is that of `entry` in all but extended attributes. */
+export function isEntryOf(body: Uint8Array, entry: Entry, previous: string): boolean {
+  compared.clear();
+  writeEntry(compared, entry, previous);
+  return compared.isStartOf(body);
+}
+
 /** Encodes records one after another into a buffer that the caller empties. */
 export class EntryEncoder {
   readonly out = new ByteWriter(256 * 1024);
@@ -163,33 +201,7 @@ export class EntryEncoder {
   entry(entry: Entry): void {
     const body = this.#body;
     body.clear();
-    let shared = 0;
-    const sharedMax = Math.min(this.#previous.length, entry.path.length);
-    while (
-      shared < sharedMax &&
-      entry.path.charCodeAt(shared) === this.#previous.charCodeAt(shared)
-    ) {
-      shared++;
-    }
-    body.varint(shared);
-    body.binary(entry.path.slice(shared));
-    body.u8(KIND_CODES[entry.kind]);
-    body.varint(entry.mode);
-    body.varint(entry.uid);
-    body.varint(entry.gid);
-    body.binary(entry.userName);
-    body.binary(entry.groupName);
-    body.signed(entry.mtimeSec);
-    body.varint(entry.mtimeNsec);
-    body.signed(entry.ctimeSec);
-    body.varint(entry.ctimeNsec);
-    body.varint(Number(entry.ino >> 32n));
-    body.varint(Number(entry.ino & 0xffffffffn));
-    body.varint(entry.dev);
-    body.varint(entry.size);
-    body.binary(entry.linkTarget);
-    body.varint(entry.rdevMajor);
-    body.varint(entry.rdevMinor);
+    writeEntry(body, entry, this.#previous);
     body.varint(entry.xattrs.length);
     for (const { name, value } of entry.xattrs) {
       body.binary(name);
@@ -197,6 +209,13 @@ export class EntryEncoder {
     }
     this.#record(ENTRY_TAG, body.view());
     this.#previous = entry.path;
+  }
+
+  /** Appends an entry that was encoded after the path `previous`; what results is as if it had been encoded here. */
+  entryRecord(record: RawRecord, path: string, previous: string): void {
+    if (previous === this.#previous) this.out.raw(record.bytes);
+    else this.entry(decodeEntry(record.body, previous));
+    this.#previous = path;
   }
 
   /** Takes the records so far; the encoder is as new. */
@@ -211,9 +230,9 @@ export class EntryEncoder {
   excerpt({ records, last }: Excerpt): void {
     const first = readRecord(records, 0);
     if (!first) return;
-    invariant(first.tag === ENTRY_TAG, "an excerpt begins with an entry");
+    invariant(first.type === "entry", "an excerpt begins with an entry");
     this.entry(decodeEntry(first.body, ""));
-    this.out.raw(records.subarray(first.end));
+    this.out.raw(records.subarray(first.bytes.length));
     this.#previous = last;
   }
 
@@ -230,13 +249,43 @@ export class EntryEncoder {
   }
 }
 
+/** A record of a stream as it is encoded: `body` lies in `bytes`, behind tag and length. */
+export type RawRecord = {
+  readonly type: "entry" | "content";
+  readonly bytes: Uint8Array;
+  readonly body: Uint8Array;
+};
+
+/** Takes a stream that arrives in blocks of any size apart into records. */
+export class RecordSplitter {
+  #rest: Uint8Array = new Uint8Array();
+
+  /** The records that are complete with this block, good until the next. Throws `malformed`. */
+  *push(block: Uint8Array): Generator<RawRecord, void, undefined> {
+    const bytes = this.#rest.length === 0 ? block : Buffer.concat([this.#rest, block]);
+    let at = 0;
+    for (;;) {
+      const record = readRecord(bytes, at);
+      if (!record) break;
+      at += record.bytes.length;
+      yield record;
+    }
+    this.#rest = Uint8Array.from(bytes.subarray(at));
+  }
+
+  /** To be called at the end of the stream. Throws `malformed` when a record is incomplete. */
+  end(): void {
+    if (this.#rest.length > 0) throw malformed("it ends within a record");
+  }
+}
+
 /**
  * Decodes a stream that arrives in blocks of any size, and holds it to the rules: sorted, without
  * duplicates, every entry in a directory that the stream had before, content only behind files.
  * Whoever restores may trust that a path has no "..", no empty name and no symlink on its way.
  */
 export class EntryDecoder {
-  #rest: Uint8Array = new Uint8Array();
+  readonly #splitter = new RecordSplitter();
   #previous: Entry | undefined;
   /** The directories that lead to the previous entry, outermost first. */
   readonly #directories: string[] = [];
@@ -248,28 +297,19 @@ export class EntryDecoder {
 
   /** The records that are complete with this block. Throws `malformed`. */
   *push(block: Uint8Array): Generator<EntryRecord, void, undefined> {
-    const bytes = this.#rest.length === 0 ? block : Buffer.concat([this.#rest, block]);
-    let at = 0;
-    for (;;) {
-      const record = readRecord(bytes, at);
-      if (!record) break;
-      at = record.end;
-      yield this.#decode(record.tag, record.body);
-    }
-    this.#rest = Uint8Array.from(bytes.subarray(at));
+    for (const record of this.#splitter.push(block)) yield this.#decode(record);
   }
 
   /** To be called at the end of the stream. Throws `malformed` when a record is incomplete. */
   end(): void {
-    if (this.#rest.length > 0) throw malformed("it ends within a record");
+    this.#splitter.end();
   }
 
-  #decode(tag: number, body: Uint8Array): EntryRecord {
-    if (tag === CONTENT_TAG) {
+  #decode({ type, body }: RawRecord): EntryRecord {
+    if (type === "content") {
       if (this.#previous?.kind !== "file") throw malformed("content without a file");
       return { type: "content", items: body };
     }
-    if (tag !== ENTRY_TAG) throw malformed("a record is of an unknown type");
     const entry = decodeEntry(body, this.#previous?.path ?? "");
     this.#checkPlace(entry);
     this.#previous = entry;
@@ -301,19 +341,18 @@ export class EntryDecoder {
  * checked, and neither their order nor their place. Throws `malformed`.
  */
 export function* decodeExcerpt(bytes: Uint8Array): Generator<EntryRecord, void, undefined> {
+  const splitter = new RecordSplitter();
   let previous = "";
-  for (let at = 0; at < bytes.length; ) {
-    const record = readRecord(bytes, at);
-    if (!record) throw malformed("it ends within a record");
-    at = record.end;
-    if (record.tag === CONTENT_TAG) {
-      yield { type: "content", items: record.body };
+  for (const { type, body } of splitter.push(bytes)) {
+    if (type === "content") {
+      yield { type: "content", items: body };
     } else {
-      const entry = decodeEntry(record.body, previous);
+      const entry = decodeEntry(body, previous);
       previous = entry.path;
       yield { type: "entry", entry };
     }
   }
+  splitter.end();
 }
 
 function isWithin(directory: string, path: string): boolean {
@@ -327,10 +366,7 @@ function isSafePath(path: string): boolean {
   );
 }
 
-function readRecord(
-  bytes: Uint8Array,
-  at: number,
-): { readonly tag: number; readonly body: Uint8Array; readonly end: number } | undefined {
+function readRecord(bytes: Uint8Array, at: number): RawRecord | undefined {
   // Tag and length take at most 1 + 4 bytes; with fewer at hand, the length may be cut short.
   let length = 0;
   let scale = 1;
@@ -344,18 +380,31 @@ function readRecord(
       if (byte === 0 && i > at + 1) throw malformed("the length of a record is padded");
       const end = i + 1 + length;
       if (end > bytes.length) return undefined;
-      return { tag: bytes[at] ?? 0, body: bytes.subarray(i + 1, end), end };
+      const type = RECORD_TYPES[bytes[at] ?? 0];
+      if (!type) throw malformed("a record is of an unknown type");
+      return { type, bytes: bytes.subarray(at, end), body: bytes.subarray(i + 1, end) };
     }
   }
   throw malformed("a record is too long");
 }
 
-function decodeEntry(body: Uint8Array, previous: string): Entry {
-  const reader = new ByteReader(body);
+/** The path of an encoded entry, whose stream has `previous` before it. Throws `malformed`. */
+export function entryPath(body: Uint8Array, previous: string): string {
+  return readPath(new ByteReader(body), previous);
+}
+
+function readPath(reader: ByteReader, previous: string): string {
   const shared = reader.varint();
   if (shared > previous.length) throw malformed("a path shares more than there is");
   const path = previous.slice(0, shared) + reader.binary(PATH_BYTES_MAX);
   if (path.length > PATH_BYTES_MAX) throw malformed("a path is too long");
+  return path;
+}
+
+/** An encoded entry, whose stream has `previous` before it. Throws `malformed`. */
+export function decodeEntry(body: Uint8Array, previous: string): Entry {
+  const reader = new ByteReader(body);
+  const path = readPath(reader, previous);
   const kind = KINDS.get(reader.u8());
   if (!kind) throw malformed("an entry is of an unknown kind");
   const mode = reader.varint();

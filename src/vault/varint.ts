@@ -23,6 +23,12 @@ export class ByteWriter {
     this.#used = 0;
   }
 
+  /** True when `bytes` begins with what was written. */
+  isStartOf(bytes: Uint8Array): boolean {
+    const used = this.#used;
+    return bytes.length >= used && this.#bytes.compare(bytes, 0, used, 0, used) === 0;
+  }
+
   u8(value: number): void {
     this.#reserve(1);
     this.#bytes[this.#used++] = value;

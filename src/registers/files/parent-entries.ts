@@ -1,49 +1,129 @@
-/** Reads the cached entry stream of the snapshot before, in step with the walk. */
-import { closeSync, openSync, readSync } from "node:fs";
+/**
+ * The cached entry stream of the snapshot before, read in step with the walk. A hash at its end tells a
+ * stream that is there whole from what a crash or a bad disk left of one.
+ */
+import { createHash, type Hash } from "node:crypto";
+import { closeSync, fstatSync, openSync, readSync, writeSync } from "node:fs";
+import { equalConstantTime } from "../../crypto/bytes.ts";
 import {
   compareEntryPaths,
+  decodeEntry,
   type Entry,
-  EntryDecoder,
-  type EntryRecord,
+  entryPath,
+  isEntryOf,
+  type RawRecord,
+  RecordSplitter,
 } from "../../vault/entries.ts";
 
 const BLOCK_BYTES = 1024 * 1024;
+const HASH_BYTES = 32;
+
+/** Writes an entry stream for `ParentEntries` to read. */
+export class ParentEntriesWriter {
+  readonly #fd: number;
+  readonly #hash: Hash = createHash("sha256");
+
+  constructor(file: string) {
+    this.#fd = openSync(file, "w", 0o600);
+  }
+
+  write(bytes: Uint8Array): void {
+    this.#hash.update(bytes);
+    writeAll(this.#fd, bytes);
+  }
+
+  /** Ends the stream, as complete. */
+  end(): void {
+    writeAll(this.#fd, this.#hash.digest());
+    this.close();
+  }
+
+  /** Gives the file up as it is. */
+  close(): void {
+    closeSync(this.#fd);
+  }
+}
+
+function writeAll(fd: number, bytes: Uint8Array): void {
+  for (let at = 0; at < bytes.length; ) at += writeSync(fd, bytes, at);
+}
+
+/** An entry of the snapshot before, as it was stored. */
+export class ParentEntry {
+  readonly record: RawRecord;
+  readonly path: string;
+  /** The path of the entry before it, with which it shares what it does not spell out. */
+  readonly previous: string;
+
+  constructor(record: RawRecord, path: string, previous: string) {
+    this.record = record;
+    this.path = path;
+    this.previous = previous;
+  }
+
+  decode(): Entry {
+    return decodeEntry(this.record.body, this.previous);
+  }
+
+  /** True when `entry`, of the same path, is the same in all but extended attributes. */
+  isLike(entry: Entry): boolean {
+    return isEntryOf(this.record.body, entry, this.previous);
+  }
+}
 
 export class ParentEntries {
   readonly #fd: number;
-  readonly #records: Iterator<EntryRecord>;
-  #entry: Entry | undefined;
-  #next: EntryRecord | undefined;
+  readonly #records: Iterator<RawRecord>;
+  #previous = "";
+  #next: RawRecord | undefined;
+  #isRead = true;
 
-  /** Throws as `node:fs` does when the file is not there. */
-  constructor(file: string) {
-    this.#fd = openSync(file, "r");
-    this.#records = this.#read();
-    this.#next = this.#advance();
+  private constructor(fd: number, bytes: number) {
+    this.#fd = fd;
+    this.#records = records(fd, bytes);
+  }
+
+  /** Undefined when there is no such file, or it is not whole. */
+  static open(file: string): ParentEntries | undefined {
+    let fd: number;
+    try {
+      fd = openSync(file, "r");
+    } catch (error) {
+      if ((error as NodeJS.ErrnoException).code === "ENOENT") return undefined;
+      throw error;
+    }
+    const bytes = fstatSync(fd).size - HASH_BYTES;
+    if (isWhole(fd, bytes)) return new ParentEntries(fd, bytes);
+    closeSync(fd);
+    return undefined;
   }
 
   /**
-   * The entry of this path, if there was one. Paths must be sought in the order of the stream; what
-   * lies before is passed over.
+   * The entry of this path, if there was one; good until the next call. Paths must be sought in the
+   * order of the stream; what lies before is passed over.
    */
-  seek(path: string): Entry | undefined {
-    while (
-      this.#next &&
-      (this.#next.type === "content" || compareEntryPaths(this.#next.entry.path, path) <= 0)
-    ) {
-      if (this.#next.type === "entry") this.#entry = this.#next.entry;
-      this.#next = this.#advance();
-      if (this.#entry?.path === path) return this.#entry;
+  seek(path: string): ParentEntry | undefined {
+    for (let record = this.#peek(); record; record = this.#peek()) {
+      if (record.type === "content") {
+        this.#isRead = true;
+        continue;
+      }
+      const at = entryPath(record.body, this.#previous);
+      const order = compareEntryPaths(at, path);
+      if (order > 0) return undefined;
+      this.#isRead = true;
+      const entry = new ParentEntry(record, at, this.#previous);
+      this.#previous = at;
+      if (order === 0) return entry;
     }
     return undefined;
   }
 
-  /** The content records of the entry that was just sought. */
+  /** The content records of the entry that was just sought, each good until the next is asked for. */
   *content(): Generator<Uint8Array, void, undefined> {
-    while (this.#next?.type === "content") {
-      // Copied, because the block they lie in is read over.
-      yield Uint8Array.from(this.#next.items);
-      this.#next = this.#advance();
+    for (let record = this.#peek(); record?.type === "content"; record = this.#peek()) {
+      this.#isRead = true;
+      yield record.body;
     }
   }
 
@@ -51,19 +131,41 @@ export class ParentEntries {
     closeSync(this.#fd);
   }
 
-  #advance(): EntryRecord | undefined {
-    const { done, value } = this.#records.next();
-    return done ? undefined : value;
-  }
-
-  *#read(): Generator<EntryRecord, void, undefined> {
-    const decoder = new EntryDecoder();
-    const block = Buffer.alloc(BLOCK_BYTES);
-    for (;;) {
-      const got = readSync(this.#fd, block);
-      if (got === 0) break;
-      yield* decoder.push(block.subarray(0, got));
+  /** The next record that is not read. What was read before is not good any more. */
+  #peek(): RawRecord | undefined {
+    if (this.#isRead) {
+      const { done, value } = this.#records.next();
+      this.#next = done ? undefined : value;
+      this.#isRead = false;
     }
-    decoder.end();
+    return this.#next;
+  }
+}
+
+function isWhole(fd: number, bytes: number): boolean {
+  if (bytes < 0) return false;
+  const hash = createHash("sha256");
+  for (const block of blocks(fd, bytes)) hash.update(block);
+  const stated = Buffer.alloc(HASH_BYTES);
+  return (
+    readSync(fd, stated, 0, HASH_BYTES, bytes) === HASH_BYTES &&
+    equalConstantTime(hash.digest(), stated)
+  );
+}
+
+function* records(fd: number, bytes: number): Generator<RawRecord, void, undefined> {
+  const splitter = new RecordSplitter();
+  for (const block of blocks(fd, bytes)) yield* splitter.push(block);
+  splitter.end();
+}
+
+/** The first `bytes` bytes of the file; each block is good until the next is asked for. */
+function* blocks(fd: number, bytes: number): Generator<Uint8Array, void, undefined> {
+  const block = Buffer.alloc(BLOCK_BYTES);
+  for (let at = 0; at < bytes; ) {
+    const got = readSync(fd, block, 0, Math.min(BLOCK_BYTES, bytes - at), at);
+    if (got === 0) return;
+    at += got;
+    yield block.subarray(0, got);
   }
 }

@@ -12,13 +12,14 @@ import {
   type Entry,
   EntryEncoder,
   type EntryKind,
+  type RawRecord,
 } from "../../vault/entries.ts";
 import type { PartConfig } from "../../vault/home.ts";
 import type { EntrySink } from "../entry-sink.ts";
 import type { EntriesResult, StretchResult } from "../protect-messages.ts";
 import type { SealSession } from "../seal-session.ts";
 import { mayHaveHoles } from "./holes.ts";
-import { ParentEntries } from "./parent-entries.ts";
+import type { ParentEntries, ParentEntry } from "./parent-entries.ts";
 import { compileExcludes } from "./patterns.ts";
 import { readXattrs } from "./read-metadata.ts";
 import { type FileStat, isUnchanged } from "./stat.ts";
@@ -33,6 +34,7 @@ const BATCH_BYTES_MAX = 4 * 1024 * 1024;
 const QUEUE_MAX = 2048;
 /** What a stretch of a large file counts as among them. */
 const STRETCH_WEIGHT = 128;
+const UNCHANGED_PER_PROGRESS = 64;
 /** An unchanged file larger than this waits until the queue is empty, rather than queue its content. */
 const QUEUED_CONTENT_BYTES_MAX = 64 * 1024 * 1024;
 
@@ -56,8 +58,8 @@ export type ProtectFilesOptions = {
   readonly sink: EntrySink;
   readonly part: PartConfig;
   readonly native: Native | undefined;
-  /** The cached entry stream of the snapshot before, and when that snapshot began. */
-  readonly parent?: { readonly file: string; readonly startedMs: number };
+  /** The entries of the snapshot before, closed at the end, and when that snapshot began. */
+  readonly parent?: { readonly entries: ParentEntries; readonly startedMs: number } | undefined;
   readonly onProblem: (problem: Problem) => void;
   readonly onProgress: (progress: PartProgress) => void;
 };
@@ -94,7 +96,7 @@ class FilesRun {
 
   constructor(options: ProtectFilesOptions) {
     this.#options = options;
-    this.#parent = options.parent && new ParentEntries(options.parent.file);
+    this.#parent = options.parent?.entries;
   }
 
   async all(): Promise<void> {
@@ -129,42 +131,51 @@ class FilesRun {
       });
       return;
     }
-    if (stat.kind !== "file") {
-      await this.#complete(item, stat.kind);
-      return;
-    }
-    const first = stat.nlink > 1 ? this.#links.firstPath(stat, path) : undefined;
+    const isLinked = stat.kind === "file" && stat.nlink > 1;
+    const first = isLinked ? this.#links.firstPath(stat, path) : undefined;
     if (first !== undefined) await this.#complete(item, "hardlink", first);
-    else if (await this.#takeOver(item)) return;
-    else if (stat.size > STRETCH_BYTES) await this.#readInStretches(item);
-    else await this.#complete(item, "file");
+    else if (await this.#takeOver(item, stat.kind)) return;
+    else if (stat.kind === "file" && stat.size > STRETCH_BYTES) await this.#readInStretches(item);
+    else await this.#complete(item, stat.kind);
   }
 
-  /** Takes the file over from the snapshot before, when nothing says that it changed. */
-  async #takeOver(item: WalkItem): Promise<boolean> {
-    const before = this.#parent?.seek(item.path);
-    const { stat } = item;
-    if (before?.kind !== "file" || !isUnchanged(before, stat) || !this.#isSettled(stat))
-      return false;
+  /** Takes the entry over from the snapshot before, when nothing says that it changed. */
+  async #takeOver(item: WalkItem, kind: EntryKind): Promise<boolean> {
+    const { stat, path } = item;
+    const before = this.#parent?.seek(path);
+    if (!before || !this.#isSettled(stat) || !this.#isSame(before, item, kind)) return false;
     await this.#sendBatch();
+    const [files, bytes] = kind === "file" ? [1, stat.size] : [0, 0];
+    if (this.#queued > 0 && bytes > QUEUED_CONTENT_BYTES_MAX) await this.#drain(0);
     const { sink } = this.#options;
-    const write = (records: readonly Uint8Array[]) => async () => {
-      await sink.entry(before);
-      await sink.content(records);
-      this.#count(1, before.size, true);
-    };
-    if (this.#queue.length > 0 && stat.size > QUEUED_CONTENT_BYTES_MAX) await this.#drain(0);
-    if (this.#queue.length > 0) {
-      this.#enqueue(1, write([...(this.#parent?.content() ?? [])]));
+    const { previous } = before;
+    if (this.#queued > 0) {
+      // Copied, because what they lie in is read over.
+      const record = copied(before.record);
+      const content = Array.from(this.#parent?.content() ?? [], (items) => Uint8Array.from(items));
+      this.#enqueue(1, async () => {
+        await sink.entryRecord(record, path, previous);
+        await sink.content(content);
+        this.#count(files, bytes, true);
+      });
       return true;
     }
-    await sink.entry(before);
+    await sink.entryRecord(before.record, path, previous);
     for (const record of this.#parent?.content() ?? []) await sink.content([record]);
-    this.#count(1, before.size, true);
+    this.#count(files, bytes, true);
     return true;
   }
 
-  /** False for a file that changed so late that a later change may have had the same time stamp. */
+  /** Whether nothing says that what has the name is another, or has changed. */
+  #isSame(before: ParentEntry, item: WalkItem, kind: EntryKind): boolean {
+    const size = kind === "file" ? item.stat.size : 0;
+    if (before.isLike(this.#entry(item, kind, size, ""))) return true;
+    // It may be a link, whose target was not looked at, or the machine has other names for its owners by now.
+    const entry = before.decode();
+    return entry.kind === kind && isUnchanged(entry, { ...item.stat, size });
+  }
+
+  /** False for what changed so late that a later change may have had the same time stamp. */
   #isSettled(stat: FileStat): boolean {
     const startedMs = this.#options.parent?.startedMs ?? 0;
     return stat.ctimeSec * 1000 + Math.ceil(stat.ctimeNsec / 1e6) < startedMs;
@@ -332,7 +343,10 @@ class FilesRun {
       this.progress.unchangedFiles += files;
       this.progress.unchangedBytes += bytes;
     }
-    this.#options.onProgress(this.progress);
+    // Unchanged files go by so fast that telling each would take as long as they do.
+    if (!unchanged || this.progress.files % UNCHANGED_PER_PROGRESS === 0) {
+      this.#options.onProgress(this.progress);
+    }
   }
 
   #report(path: string, problem: Omit<Problem, "path">): void {
@@ -374,6 +388,11 @@ class HardLinks {
   close(): void {
     this.#db.close();
   }
+}
+
+function copied(record: RawRecord): RawRecord {
+  const bytes = Uint8Array.from(record.bytes);
+  return { ...record, bytes, body: bytes.subarray(bytes.length - record.body.length) };
 }
 
 function hole(bytes: number): readonly Uint8Array[] {
