@@ -1,5 +1,5 @@
 import assert from "node:assert/strict";
-import { existsSync, readdirSync, readFileSync } from "node:fs";
+import { existsSync, readdirSync, readFileSync, rmSync } from "node:fs";
 import { mkdir, writeFile } from "node:fs/promises";
 import { join } from "node:path";
 import { test } from "node:test";
@@ -29,6 +29,36 @@ test("more parts than one system call takes are all written", async (t) => {
   const parts = Array.from({ length: 5000 }, (_, i) => Buffer.from(`${i}\n`));
   await writeDurably(join(folder, "file"), join(folder, "temporary"), parts);
   assert.ok(readFileSync(join(folder, "file")).equals(Buffer.concat(parts)));
+});
+
+test("large parts are written whole, however they lie in memory and wherever the file is", async (t) => {
+  const PAGE = 4096;
+  // Where pages cannot be written past the cache (tmpfs, until lately), and where they can.
+  const folders = [
+    temporaryFolder(t),
+    ...(existsSync("/dev/shm") ? [temporaryFolder(t, "/dev/shm")] : []),
+  ];
+  const memory = new Uint8Array(new SharedArrayBuffer(2 * 1024 * 1024));
+  for (let i = 0; i < memory.length; i++) memory[i] = (i * 7 + (i >> 8) * 13) & 255;
+  const lengths = [64 * PAGE - 1, 64 * PAGE, 64 * PAGE + 1, 65 * PAGE + 511, 300 * PAGE + 512];
+  for (const folder of folders) {
+    let run = 0;
+    for (const length of lengths) {
+      for (const start of [0, PAGE, 1, 512]) {
+        const part = memory.subarray(start, start + length);
+        for (const parts of [
+          [part],
+          [part, memory.subarray(3, 10_003)],
+          [memory.subarray(5, 9), part],
+        ]) {
+          const path = join(folder, `large-${run++}`);
+          await writeDurably(path, join(folder, "temporary"), parts);
+          assert.ok(readFileSync(path).equals(Buffer.concat(parts)), `${length} at ${start}`);
+          rmSync(path);
+        }
+      }
+    }
+  }
 });
 
 test("the file replaces what has its name in one step", async (t) => {

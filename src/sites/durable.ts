@@ -26,7 +26,7 @@ const DIRECT_BYTES_MIN = 256 * 1024;
  * Where in memory a part should begin, to be written past the page cache: it is written once, flushed at
  * once and not read soon, so copying it there costs more than all else of storing it.
  */
-export const DIRECT_ALIGN_BYTES = 4096;
+const DIRECT_ALIGN_BYTES = 4096;
 
 /**
  * Writes `parts` to `temporary`, durably, then renames it to `path`, replacing what is there. The

@@ -6,8 +6,8 @@ import { join } from "node:path";
 import type { TestContext } from "node:test";
 
 /** A fresh folder, removed after the test. Its path has no links in it, so that paths can be compared. */
-export function temporaryFolder(t: TestContext): string {
-  const folder = realpathSync(mkdtempSync(join(tmpdir(), "exclave-test-")));
+export function temporaryFolder(t: TestContext, parent = tmpdir()): string {
+  const folder = realpathSync(mkdtempSync(join(parent, "exclave-test-")));
   t.after(() => rmSync(folder, { recursive: true, force: true }));
   return folder;
 }
