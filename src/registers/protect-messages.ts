@@ -27,7 +27,7 @@ export type EntriesTask = {
   /** The absolute binary path that the entries' paths start from; the one entry's own when `isFile`. */
   readonly root: string;
   readonly isFile: boolean;
-  /** As the walk saw them: without content, link targets of symlinks and extended attributes. */
+  /** As the walk saw them: without content, link targets of symlinks, and attributes but for directories. */
   readonly excerpt: Excerpt;
   /** For each entry, 1 when it may have holes. */
   readonly sparse: Uint8Array<ArrayBuffer>;

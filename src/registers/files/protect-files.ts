@@ -181,7 +181,10 @@ class FilesRun {
     return stat.ctimeSec * 1000 + Math.ceil(stat.ctimeNsec / 1e6) < startedMs;
   }
 
-  /** Gives the entry to a worker, which reads what it lacks. */
+  /**
+   * Gives the entry to a worker, which reads what it lacks. A directory lacks nothing then: should it be
+   * gone by that time, what was read in it would be in no directory, and the snapshot not to be restored.
+   */
   async #complete(
     item: WalkItem,
     kind: Exclude<EntryKind, "socket">,
@@ -189,11 +192,21 @@ class FilesRun {
   ): Promise<void> {
     const size = kind === "file" ? item.stat.size : 0;
     const { entries, sparse } = this.#batch;
-    entries.entry(this.#entry(item, kind, size, linkTarget));
+    const entry = this.#entry(item, kind, size, linkTarget);
+    entries.entry(kind === "directory" ? { ...entry, xattrs: this.#directoryXattrs(item) } : entry);
     sparse.push(mayHaveHoles(item.stat) ? 1 : 0);
     this.#batch.bytes += size;
     if (sparse.length >= BATCH_ENTRIES_MAX || this.#batch.bytes >= BATCH_BYTES_MAX) {
       await this.#sendBatch();
+    }
+  }
+
+  #directoryXattrs({ path }: WalkItem): Entry["xattrs"] {
+    try {
+      return readXattrs(this.#absolute(path), this.#options.native);
+    } catch (error) {
+      this.#reportError(path, error);
+      return [];
     }
   }
 
@@ -254,8 +267,7 @@ class FilesRun {
       const xattrs = readXattrs(full, this.#options.native);
       entry = { ...this.#entry(item, "file", stat.size, ""), xattrs };
     } catch (error) {
-      const code = codeOf(error);
-      this.#report(path, { kind: code === "ENOENT" ? "vanished" : "unreadable", why: code });
+      this.#reportError(path, error);
       this.#links.forget(path);
       return;
     }
@@ -347,6 +359,11 @@ class FilesRun {
     if (!unchanged || this.progress.files % UNCHANGED_PER_PROGRESS === 0) {
       this.#options.onProgress(this.progress);
     }
+  }
+
+  #reportError(path: string, error: unknown): void {
+    const code = codeOf(error);
+    this.#report(path, { kind: code === "ENOENT" ? "vanished" : "unreadable", why: code });
   }
 
   #report(path: string, problem: Omit<Problem, "path">): void {

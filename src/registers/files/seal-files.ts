@@ -77,7 +77,8 @@ export class FileSealer {
       const part = { path, seen: entry, sparse, offset: 0, bytes: entry.size };
       const { bytes, problem } = entry.size > 0 ? this.#read(part, content) : { bytes: 0 };
       const linkTarget = entry.kind === "symlink" ? readLinkTarget(path) : entry.linkTarget;
-      const xattrs = entry.kind === "hardlink" ? [] : readXattrs(path, this.#native);
+      const isComplete = entry.kind === "hardlink" || entry.kind === "directory";
+      const xattrs = isComplete ? entry.xattrs : readXattrs(path, this.#native);
       this.#done.entry({ ...entry, size: bytes, linkTarget, xattrs });
       for (const items of content.take()) this.#done.content(items);
       return { kept: bytes, ...(problem ? { problem } : {}) };
