@@ -9,8 +9,8 @@ import { type DispersedRef, GatheredPack, type GatherOptions } from "./gather.ts
 import { type ChunkPlace, type Frame, tableBytes } from "./pack.ts";
 import { PackReader } from "./pack-reader.ts";
 
-const PACKS_MAX = 4;
-const FRAMES_MAX = 8;
+const PACKS_MAX = 3;
+const FRAMES_MAX = 4;
 /** More than a pack can have. */
 const FRAMES_IN_PACK_MAX = 2 ** 24;
 
