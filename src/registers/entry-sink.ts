@@ -30,27 +30,31 @@ export class EntrySink {
     this.#cache = new ParentEntriesWriter(cacheFile);
   }
 
-  async entry(entry: Entry): Promise<void> {
+  entry(entry: Entry): void {
     this.#encoder.entry(entry);
-    if (this.#encoder.out.length >= PUSH_BYTES) await this.#push(false);
   }
 
   /** An entry as it was encoded behind the path `previous`. */
-  async entryRecord(record: RawRecord, path: string, previous: string): Promise<void> {
+  entryRecord(record: RawRecord, path: string, previous: string): void {
     this.#encoder.entryRecord(record, path, previous);
-    if (this.#encoder.out.length >= PUSH_BYTES) await this.#push(false);
   }
 
-  async content(records: readonly Uint8Array[]): Promise<void> {
-    for (const record of records) {
-      this.#encoder.content(record);
-      if (this.#encoder.out.length >= PUSH_BYTES) await this.#push(false);
-    }
+  /** The next content record of the file before. */
+  content(items: Uint8Array): void {
+    this.#encoder.content(items);
   }
 
-  async excerpt(excerpt: Excerpt): Promise<void> {
+  excerpt(excerpt: Excerpt): void {
     this.#encoder.excerpt(excerpt);
-    if (this.#encoder.out.length >= PUSH_BYTES) await this.#push(false);
+  }
+
+  /** True when `makeRoom` should be called before more is added. */
+  get isFull(): boolean {
+    return this.#encoder.out.length >= PUSH_BYTES;
+  }
+
+  async makeRoom(): Promise<void> {
+    if (this.isFull) await this.#push(false);
   }
 
   /** Ends the stream and returns what the root says of it. */

@@ -54,7 +54,7 @@ export async function protectStream(options: ProtectStreamOptions): Promise<Part
 
     progress.files = 1;
     const seconds = Math.floor(now.getTime() / 1000);
-    await sink.entry({
+    sink.entry({
       path: fromText(part.name),
       kind: "file",
       mode: 0o600,
@@ -74,7 +74,10 @@ export async function protectStream(options: ProtectStreamOptions): Promise<Part
       rdevMinor: 0,
       xattrs: [],
     });
-    for (const record of readRecords(scratch)) await sink.content([record]);
+    for (const record of readRecords(scratch)) {
+      sink.content(record);
+      await sink.makeRoom();
+    }
     options.onProgress(progress);
     return progress;
   } finally {

@@ -28,12 +28,12 @@ async function entriesOf(
   };
   const files = new FileSealer(sealer as Sealer, native);
   const encoder = new EntryEncoder();
-  const sink: Pick<EntrySink, "entry" | "content" | "excerpt"> = {
-    entry: async (entry) => encoder.entry(entry),
-    content: async (records) => {
-      for (const items of records) encoder.content(items);
-    },
-    excerpt: async (excerpt) => encoder.excerpt(excerpt),
+  const sink: Pick<EntrySink, "entry" | "content" | "excerpt" | "isFull" | "makeRoom"> = {
+    entry: (entry) => encoder.entry(entry),
+    content: (items) => encoder.content(items),
+    excerpt: (excerpt) => encoder.excerpt(excerpt),
+    isFull: false,
+    makeRoom: async () => undefined,
   };
   const session: Pick<SealSession, "submit"> = {
     submit: async (task) => ({ done: Promise.resolve(work(task, files)) }),

@@ -109,8 +109,10 @@ class FilesRun {
     });
     for (const item of items) {
       if (item.path === "") this.#rootIsFile = false;
-      await this.#add(item);
-      await this.#makeRoom();
+      const before = this.#unchanged(item);
+      if (!before || !this.#takeOverNow(item, before)) await this.#add(item, before);
+      if (this.#options.sink.isFull) await this.#options.sink.makeRoom();
+      if (this.#queued >= QUEUE_MAX) await this.#drain(QUEUE_MAX / 2);
     }
     await this.#sendBatch();
     await this.#drain(0);
@@ -121,7 +123,7 @@ class FilesRun {
     this.#links.close();
   }
 
-  async #add(item: WalkItem): Promise<void> {
+  async #add(item: WalkItem, before: ParentEntry | undefined): Promise<void> {
     const { stat, path } = item;
     if (stat.kind === "socket") {
       this.#options.onProblem({
@@ -131,44 +133,59 @@ class FilesRun {
       });
       return;
     }
-    const isLinked = stat.kind === "file" && stat.nlink > 1;
-    const first = isLinked ? this.#links.firstPath(stat, path) : undefined;
+    const first = isLinked(stat) ? this.#links.firstPath(stat, path) : undefined;
     if (first !== undefined) await this.#complete(item, "hardlink", first);
-    else if (await this.#takeOver(item, stat.kind)) return;
+    else if (before) await this.#takeOver(item, before);
     else if (stat.kind === "file" && stat.size > STRETCH_BYTES) await this.#readInStretches(item);
     else await this.#complete(item, stat.kind);
   }
 
-  /** Takes the entry over from the snapshot before, when nothing says that it changed. */
-  async #takeOver(item: WalkItem, kind: EntryKind): Promise<boolean> {
-    const { stat, path } = item;
-    const before = this.#parent?.seek(path);
-    if (!before || !this.#isSettled(stat) || !this.#isSame(before, item, kind)) return false;
+  /** The entry in the snapshot before, when nothing says that it changed. */
+  #unchanged(item: WalkItem): ParentEntry | undefined {
+    const { kind } = item.stat;
+    const before = this.#parent?.seek(item.path);
+    if (!before || kind === "socket") return undefined;
+    return this.#isSettled(item.stat) && this.#isSame(before, item, kind) ? before : undefined;
+  }
+
+  /** Takes an entry over, unless something has to be awaited for it. */
+  #takeOverNow({ stat, path }: WalkItem, before: ParentEntry): boolean {
+    const waits = this.#queued > 0 || this.#batch.sparse.length > 0;
+    if (waits || isLinked(stat) || contentSize(stat) > QUEUED_CONTENT_BYTES_MAX) return false;
+    const { sink } = this.#options;
+    sink.entryRecord(before.record, path, before.previous);
+    for (const items of this.#parent?.content() ?? []) sink.content(items);
+    this.#countUnchanged(stat);
+    return true;
+  }
+
+  async #takeOver({ stat, path }: WalkItem, before: ParentEntry): Promise<void> {
     await this.#sendBatch();
-    const [files, bytes] = kind === "file" ? [1, stat.size] : [0, 0];
-    if (this.#queued > 0 && bytes > QUEUED_CONTENT_BYTES_MAX) await this.#drain(0);
     const { sink } = this.#options;
     const { previous } = before;
+    if (contentSize(stat) > QUEUED_CONTENT_BYTES_MAX) await this.#drain(0);
     if (this.#queued > 0) {
       // Copied, because what they lie in is read over.
       const record = copied(before.record);
       const content = Array.from(this.#parent?.content() ?? [], (items) => Uint8Array.from(items));
       this.#enqueue(1, async () => {
-        await sink.entryRecord(record, path, previous);
-        await sink.content(content);
-        this.#count(files, bytes, true);
+        sink.entryRecord(record, path, previous);
+        for (const items of content) sink.content(items);
+        this.#countUnchanged(stat);
       });
-      return true;
+      return;
     }
-    await sink.entryRecord(before.record, path, previous);
-    for (const record of this.#parent?.content() ?? []) await sink.content([record]);
-    this.#count(files, bytes, true);
-    return true;
+    sink.entryRecord(before.record, path, previous);
+    for (const items of this.#parent?.content() ?? []) {
+      sink.content(items);
+      await sink.makeRoom();
+    }
+    this.#countUnchanged(stat);
   }
 
   /** Whether nothing says that what has the name is another, or has changed. */
   #isSame(before: ParentEntry, item: WalkItem, kind: EntryKind): boolean {
-    const size = kind === "file" ? item.stat.size : 0;
+    const size = contentSize(item.stat);
     if (before.isLike(this.#entry(item, kind, size, ""))) return true;
     // It may be a link, whose target was not looked at, or the machine has other names for its owners by now.
     const entry = before.decode();
@@ -238,16 +255,16 @@ class FilesRun {
       if (problem.kind !== "changed") this.#links.forget(path);
     }
     if (this.#links.allKept) {
-      await this.#options.sink.excerpt(excerpt);
+      this.#options.sink.excerpt(excerpt);
       this.#count(files, bytes);
       return;
     }
     // Other names of files that could not be kept may be among them.
     let left = 0;
     for (const record of decodeExcerpt(excerpt.records)) {
-      if (record.type === "content") await this.#options.sink.content([record.items]);
+      if (record.type === "content") this.#options.sink.content(record.items);
       else if (record.entry.kind !== "hardlink" || this.#links.isKept(record.entry.linkTarget)) {
-        await this.#options.sink.entry(record.entry);
+        this.#options.sink.entry(record.entry);
       } else {
         left++;
         const why = "it is another name of a file that could not be read";
@@ -271,7 +288,7 @@ class FilesRun {
       this.#links.forget(path);
       return;
     }
-    this.#enqueue(1, () => this.#options.sink.entry(entry));
+    this.#enqueue(1, async () => this.#options.sink.entry(entry));
     let reported = false;
     for (let offset = 0; offset < stat.size; offset += STRETCH_BYTES) {
       const bytes = Math.min(STRETCH_BYTES, stat.size - offset);
@@ -286,13 +303,14 @@ class FilesRun {
         }
         await this.#writeStretch(result, bytes);
       });
-      await this.#makeRoom();
+      if (this.#queued >= QUEUE_MAX) await this.#drain(QUEUE_MAX / 2);
     }
     this.#enqueue(1, async () => this.#count(1, 0));
   }
 
   async #writeStretch(result: StretchResult, bytes: number): Promise<void> {
-    await this.#options.sink.content([...result.content, ...hole(bytes - result.bytes)]);
+    const { sink } = this.#options;
+    for (const items of [...result.content, ...hole(bytes - result.bytes)]) sink.content(items);
     this.#count(0, bytes);
   }
 
@@ -332,10 +350,6 @@ class FilesRun {
     this.#queued += weight;
   }
 
-  async #makeRoom(): Promise<void> {
-    if (this.#queued >= QUEUE_MAX) await this.#drain(QUEUE_MAX / 2);
-  }
-
   /** Writes what is queued, in order, until no more than `left` are waiting. */
   async #drain(left: number): Promise<void> {
     let done = 0;
@@ -343,20 +357,26 @@ class FilesRun {
       const next = this.#queue[done++];
       if (!next) break;
       await next.write();
+      await this.#options.sink.makeRoom();
       this.#queued -= next.weight;
     }
     this.#queue.splice(0, done);
   }
 
-  #count(files: number, bytes: number, unchanged = false): void {
+  #count(files: number, bytes: number): void {
     this.progress.files += files;
     this.progress.bytes += bytes;
-    if (unchanged) {
-      this.progress.unchangedFiles += files;
-      this.progress.unchangedBytes += bytes;
-    }
-    // Unchanged files go by so fast that telling each would take as long as they do.
-    if (!unchanged || this.progress.files % UNCHANGED_PER_PROGRESS === 0) {
+    this.#options.onProgress(this.progress);
+  }
+
+  #countUnchanged(stat: FileStat): void {
+    if (stat.kind !== "file") return;
+    this.progress.files++;
+    this.progress.bytes += stat.size;
+    this.progress.unchangedFiles++;
+    this.progress.unchangedBytes += stat.size;
+    // They go by so fast that telling each would take as long as they do.
+    if (this.progress.files % UNCHANGED_PER_PROGRESS === 0) {
       this.#options.onProgress(this.progress);
     }
   }
@@ -405,6 +425,14 @@ class HardLinks {
   close(): void {
     this.#db.close();
   }
+}
+
+function isLinked(stat: FileStat): boolean {
+  return stat.kind === "file" && stat.nlink > 1;
+}
+
+function contentSize(stat: FileStat): number {
+  return stat.kind === "file" ? stat.size : 0;
 }
 
 function copied(record: RawRecord): RawRecord {
