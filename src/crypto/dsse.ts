@@ -38,6 +38,8 @@ const envelopeSchema = z.strictObject({
     .max(ENVELOPE_SIGNATURES_MAX),
 });
 
+type EnvelopeSignature = z.infer<typeof envelopeSchema>["signatures"][number];
+
 export interface OpenedEnvelope {
   /** The exact bytes that were signed. */
   readonly payload: Uint8Array;
@@ -96,6 +98,47 @@ export function openEnvelope(
   trusted: ReadonlyMap<string, PublicSigningKey>,
   limits: { readonly bytesMax?: number } = {},
 ): OpenedEnvelope {
+  const { payload, verified } = verifyEnvelope(bytes, expectedPayloadType, trusted, limits);
+  return { payload, keyIds: verified.map(({ keyid }) => keyid) };
+}
+
+/**
+ * One envelope around what several have in common, with every signature of theirs by a trusted key, each
+ * key's once. Throws as `openEnvelope` does for any of them, and `usage` when they do not say the same.
+ */
+export function mergeEnvelopes(
+  envelopes: readonly Uint8Array[],
+  expectedPayloadType: string,
+  trusted: ReadonlyMap<string, PublicSigningKey>,
+): Uint8Array {
+  const opened = envelopes.map((bytes) => verifyEnvelope(bytes, expectedPayloadType, trusted, {}));
+  const [first] = opened;
+  invariant(first, "there is something to merge");
+  const signatures = new Map<string, EnvelopeSignature>();
+  for (const { payload, verified } of opened) {
+    if (!Buffer.from(payload).equals(first.payload)) {
+      throw new ExclaveError("usage", "the documents do not say the same. Nothing was changed");
+    }
+    for (const signature of verified) {
+      if (!signatures.has(signature.keyid)) signatures.set(signature.keyid, signature);
+    }
+  }
+  return encodeJson(
+    {
+      payloadType: expectedPayloadType,
+      payload: toBase64(first.payload),
+      signatures: [...signatures.values()],
+    },
+    { bytesMax: ENVELOPE_BYTES_MAX },
+  );
+}
+
+function verifyEnvelope(
+  bytes: Uint8Array,
+  expectedPayloadType: string,
+  trusted: ReadonlyMap<string, PublicSigningKey>,
+  limits: { readonly bytesMax?: number },
+): { readonly payload: Uint8Array; readonly verified: readonly EnvelopeSignature[] } {
   const json = parseStrictJson(bytes, {
     bytesMax: limits.bytesMax ?? ENVELOPE_BYTES_MAX,
     depthMax: 3,
@@ -117,7 +160,7 @@ export function openEnvelope(
   }
   const payload = fromBase64(payloadText);
   const message = preAuthEncoding(payloadType, payload);
-  const keyIds: string[] = [];
+  const verified: EnvelopeSignature[] = [];
   for (const { keyid, sig } of signatures) {
     const signature = fromBase64(sig);
     const key = trusted.get(keyid);
@@ -126,11 +169,11 @@ export function openEnvelope(
     if (signature.byteLength !== SIGNATURE_BYTES || !verify(key, message, signature)) {
       throw new ExclaveError("altered", `a document does not match its signature by key ${keyid}`);
     }
-    keyIds.push(keyid);
+    verified.push({ keyid, sig });
   }
-  if (keyIds.length === 0)
+  if (verified.length === 0)
     throw new ExclaveError("untrusted", "a document is not signed by any trusted key");
-  return { payload, keyIds };
+  return { payload, verified };
 }
 
 /**

@@ -1,0 +1,284 @@
+/**
+ * The charter: who may do what, in one State. docs/format.md, "Charter". Pure data: what it says, and
+ * whether it is sound; how it changes is in orders.ts, who decides that in thresholds.ts.
+ */
+import { z } from "zod";
+import { toHex } from "../crypto/bytes.ts";
+import { sha256 } from "../crypto/hash.ts";
+import { encodeJson, parseStrictJson } from "../crypto/strict-json.ts";
+import { ExclaveError } from "../errors.ts";
+
+const hex = (bytes: number) => z.string().regex(new RegExp(`^[0-9a-f]{${bytes * 2}}$`));
+const base64 = z.string().min(4).max(16_384);
+const label = z.string().min(1).max(200);
+const shortName = z.string().regex(/^[a-z0-9][a-z0-9._-]{0,62}$/);
+const country = z.string().regex(/^[A-Z]{2}$/);
+export const moment = z
+  .string()
+  .regex(/^\d{4}-\d\d-\d\dT\d\d:\d\d:\d\dZ$/)
+  .refine((text) => !Number.isNaN(Date.parse(text)));
+/** Up to a year; nothing of a charter waits longer. */
+const delaySeconds = z
+  .int()
+  .min(0)
+  .max(366 * 86_400);
+
+export const SEATS_MAX = 32;
+
+/**
+ * A person, as SHA-256("exclave/v1 person" || 0x00 || salt || name): the salt is the State's, in the
+ * sealed annex. So one person in two places is seen to be one, and who it is, is not.
+ */
+const person = hex(32);
+
+const seatSchema = z.strictObject({
+  name: shortName,
+  office: label,
+  institution: label,
+  jurisdiction: country,
+  /** The seat is vacant from then on. */
+  until: moment,
+  /** The holder first, then deputies: each person with the key that they sign with. */
+  people: z
+    .array(z.strictObject({ person, key: base64 }))
+    .min(1)
+    .max(4),
+});
+export type Seat = z.infer<typeof seatSchema>;
+
+/** What kinds of orders have in common: how many must sign, and how long everybody can see it coming. */
+export const ORDER_CLASSES = ["ordinary", "constitutional", "destructive", "release"] as const;
+export type OrderClass = (typeof ORDER_CLASSES)[number];
+
+const thresholdSchema = z.strictObject({
+  signatures: z.int().min(1).max(SEATS_MAX),
+  /** Each demands so many of the signatures to come from seats of these jurisdictions. */
+  groups: z
+    .array(
+      z.strictObject({
+        jurisdictions: z.array(country).min(1).max(SEATS_MAX),
+        signatures: z.int().min(1).max(SEATS_MAX),
+      }),
+    )
+    .max(8),
+  /** From the moment the decision is seen in the ledger to the moment it can take effect. */
+  timelockSeconds: delaySeconds,
+});
+export type Threshold = z.infer<typeof thresholdSchema>;
+
+const constitutionSchema = z.strictObject({
+  preset: z.enum(["trial", "pilot", "state"]),
+  seats: z.array(seatSchema).min(1).max(SEATS_MAX),
+  thresholds: z.strictObject({
+    ordinary: thresholdSchema,
+    constitutional: thresholdSchema,
+    destructive: thresholdSchema,
+    release: thresholdSchema,
+  }),
+  /** Seats that together veto, and that together freeze. */
+  vetoSignatures: z.int().min(1).max(SEATS_MAX),
+  freezeSignatures: z.int().min(1).max(SEATS_MAX),
+});
+export type Constitution = z.infer<typeof constitutionSchema>;
+
+const shareSetSchema = z.strictObject({
+  setId: hex(16),
+  generation: z.int().min(1),
+  k: z.int().min(1).max(32),
+  n: z.int().min(1).max(32),
+  secretCommitment: hex(32),
+  shareCommitments: z.array(hex(32)).min(1).max(32),
+});
+
+const keyHolderSchema = z.strictObject({
+  index: z.int().min(0).max(31),
+  office: label,
+  jurisdiction: country,
+  person,
+});
+
+const siteSchema = z.strictObject({
+  name: shortName,
+  country,
+  operator: label,
+  hazardZone: label,
+});
+
+const registerSchema = z.strictObject({
+  /** Its pseudonym: what it is called is in the annex. */
+  id: hex(16),
+  /** In the order of the shards; none for a register that is declared and not protected yet. */
+  sites: z.array(shortName).max(32),
+  k: z.int().min(1).max(32),
+  survive: z.int().min(0).max(31),
+  epochSeconds: z
+    .int()
+    .min(3600)
+    .max(100 * 366 * 86_400),
+  sensitivity: z.enum(["public", "internal", "confidential", "secret"]),
+});
+
+const agentSchema = z.strictObject({
+  signing: base64,
+  term: z.int().min(1),
+  /** Pseudonyms of the registers that it may write; all of them when empty. */
+  registers: z.array(hex(16)).max(1024),
+  quotaBytesPerDay: z.int().min(0),
+  quotaObjectsPerDay: z.int().min(0),
+  /** What it signed from then on is ignored. */
+  suspectFrom: moment.optional(),
+});
+
+const ledgerSchema = z.strictObject({
+  /** The origin line of its checkpoints; it ends in the generation. */
+  origin: z.string().regex(/^[\x21-\x2a\x2c-\x7e]{1,200}$/),
+  generation: z.int().min(1),
+  /** Verifier keys of the log (c2sp.org/signed-note): Ed25519, then ML-DSA-44. */
+  keys: z.array(z.string().max(4096)).length(2),
+  witnesses: z
+    .array(z.strictObject({ name: shortName, keys: z.array(z.string().max(4096)).min(1).max(2) }))
+    .max(32),
+  /** Witnesses that must have cosigned what counts. */
+  quorum: z.int().min(0).max(32),
+});
+
+const recoverySchema = z.strictObject({
+  kem: base64,
+  signing: base64,
+  shares: shareSetSchema,
+  holders: z.array(keyHolderSchema).min(1).max(32),
+});
+
+/** The forms of a charter's parts, for orders that bring new ones. */
+export const charterFields = {
+  hex,
+  shortName,
+  delaySeconds,
+  constitution: constitutionSchema,
+  recovery: recoverySchema,
+  agent: agentSchema,
+  site: siteSchema,
+  register: registerSchema,
+  ledger: ledgerSchema,
+};
+
+const charterSchema = z
+  .strictObject({
+    kind: z.literal("charter"),
+    format: z.literal(2),
+    /** 1 is the founding charter; each next one names the payload of the one before, and why it came. */
+    version: z.int().min(1),
+    previous: hex(32).optional(),
+    /** The payload of the decision that it follows from. */
+    decision: hex(32).optional(),
+    name: label,
+    time: moment,
+    random: hex(16),
+    term: z.int().min(1),
+    review: moment,
+    crypto: z.literal("exclave/v1"),
+    constitution: constitutionSchema,
+    recovery: recoverySchema,
+    reader: z.strictObject({ kem: base64 }).optional(),
+    agents: z.array(agentSchema).min(1).max(64),
+    sites: z.array(siteSchema).max(32),
+    registers: z.array(registerSchema).max(1024),
+    ledger: ledgerSchema,
+    retentionSeconds: z.int().min(0),
+    releaseDelaySeconds: delaySeconds,
+    /** SHA-256 of the sealed annex: names of people and registers. */
+    annex: hex(32),
+  })
+  .superRefine((charter, context) => {
+    for (const problem of problemsOf(charter))
+      context.addIssue({ code: "custom", message: problem });
+  });
+export type Charter = z.infer<typeof charterSchema>;
+
+/** A charter and the exact bytes that it was read from. */
+export type StoredCharter = {
+  /** SHA-256 of the bytes. */
+  readonly id: string;
+  readonly charter: Charter;
+  readonly payload: Uint8Array;
+};
+
+/** Reads a charter's payload. Throws `malformed` when its form is not known or it contradicts itself. */
+export function readCharter(payload: Uint8Array): StoredCharter {
+  const parsed = charterSchema.safeParse(parseStrictJson(payload));
+  if (!parsed.success) {
+    const [issue] = parsed.error.issues;
+    throw new ExclaveError(
+      "malformed",
+      `a charter has a form that is not known (${issue?.path.join(".") ?? ""}: ${issue?.message ?? ""})`,
+      { cause: parsed.error },
+    );
+  }
+  return { id: toHex(sha256(payload)), charter: parsed.data, payload };
+}
+
+/** The payload of a charter, as it is to be signed and stored. Throws `malformed` as `readCharter` does. */
+export function writeCharter(charter: Charter): StoredCharter {
+  return readCharter(encodeJson(charter));
+}
+
+/** SHA-256 of the constitution alone: what a decision that waits must find unchanged. */
+export function constitutionId(charter: Charter): string {
+  return toHex(sha256(encodeJson(charter.constitution)));
+}
+
+/** What a charter says that cannot be: each a sentence. */
+function problemsOf(charter: Omit<Charter, "kind">): string[] {
+  const problems: string[] = [];
+  const require = (holds: boolean, problem: string): void => {
+    if (!holds) problems.push(problem);
+  };
+  const { constitution, recovery, ledger } = charter;
+  const { seats, thresholds } = constitution;
+  const first = charter.version === 1;
+  require((charter.previous === undefined) ===
+    first, "only the founding charter has none before it");
+  require((charter.decision === undefined) === first, "only the founding charter has no decision");
+  require(areUnique(seats.map(({ name }) => name)), "two seats have one name");
+  const people = seats.flatMap((seat) => seat.people);
+  require(areUnique(people.map(({ key }) => key)), "one key is given to two people");
+  require(areUnique(people.map((one) => one.person)), "one person has two seats");
+  const most = seats.length;
+  for (const name of ORDER_CLASSES) {
+    const { signatures, groups } = thresholds[name];
+    require(signatures <= most, `the threshold of ${name} decisions can never be met`);
+    for (const group of groups) {
+      const able = seats.filter(({ jurisdiction }) => group.jurisdictions.includes(jurisdiction));
+      require(group.signatures <= signatures &&
+        group.signatures <= able.length, `a group of ${name} decisions can never be met`);
+    }
+  }
+  require(thresholds.constitutional.signatures >= thresholds.ordinary.signatures &&
+    thresholds.destructive.signatures >=
+      thresholds.ordinary
+        .signatures, "a constitutional or destructive decision is easier than an ordinary one");
+  require(constitution.vetoSignatures <= most, "a veto can never be had");
+  require(constitution.freezeSignatures <= most, "a freeze can never be had");
+  const { k, n, shareCommitments } = recovery.shares;
+  require(k <= n && shareCommitments.length === n, "the share set is not k of n");
+  require(recovery.holders.length === n &&
+    recovery.holders.every(
+      ({ index }, i) => index === i,
+    ), "the key holders are not those of the share set");
+  require(areUnique(charter.sites.map(({ name }) => name)), "two sites have one name");
+  require(areUnique(charter.registers.map(({ id }) => id)), "two registers have one pseudonym");
+  for (const { id, sites, k, survive } of charter.registers) {
+    const known = sites.every((name) => charter.sites.some((site) => site.name === name));
+    require(known && areUnique(sites), `register ${id} names sites that there are not`);
+    require(sites.length === 0 || k + survive <= sites.length, `register ${id} has too few sites`);
+  }
+  require(areUnique(charter.agents.map(({ signing }) => signing)), "two agents have one key");
+  require(areUnique(ledger.witnesses.map(({ name }) => name)), "two witnesses have one name");
+  require(areUnique(ledger.witnesses.flatMap(({ keys }) => keys)), "two witnesses have one key");
+  require(ledger.quorum <= ledger.witnesses.length, "the quorum of witnesses can never be met");
+  return problems;
+}
+
+function areUnique(values: readonly string[]): boolean {
+  return new Set(values).size === values.length;
+}

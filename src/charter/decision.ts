@@ -1,0 +1,169 @@
+/**
+ * Decisions, vetoes and freezes as signed documents (DSSE), and what of them counts. A decision gathers
+ * its signatures one by one, on paper-like files that travel; what it says is its payload, and its name the
+ * payload's hash, however often it is put into envelopes.
+ */
+import { z } from "zod";
+import { toHex } from "../crypto/bytes.ts";
+import { mergeEnvelopes, openEnvelope, signEnvelope } from "../crypto/dsse.ts";
+import { sha256 } from "../crypto/hash.ts";
+import type { PublicSigningKey, SigningKey } from "../crypto/signing.ts";
+import { encodeJson, parseStrictJson } from "../crypto/strict-json.ts";
+import { ExclaveError, invariant } from "../errors.ts";
+import { type Charter, charterFields, moment, type StoredCharter } from "./charter.ts";
+import { applyOrder, classOf, orderSchema, recordDecision } from "./orders.ts";
+
+const { hex } = charterFields;
+const text = z.string().min(1).max(4000);
+
+const decisionSchema = z.strictObject({
+  kind: z.literal("decision"),
+  format: z.literal(1),
+  state: hex(32),
+  order: orderSchema,
+  /** Why, in words, and the law that allows it. */
+  reason: text,
+  citation: text,
+  /** The payload of the charter that its author saw, and the ledger as the author saw it. */
+  charter: hex(32),
+  checkpoint: z.strictObject({ size: z.int().min(0), root: hex(32) }).optional(),
+  /** In the ledger before, or after, it counts for nothing. */
+  notBefore: moment,
+  notAfter: moment,
+  /** Of a destructive order: the announcement that this one carries out; absent in the announcement. */
+  carriesOut: hex(32).optional(),
+  random: hex(16),
+});
+export type Decision = z.infer<typeof decisionSchema>;
+
+const vetoSchema = z.strictObject({
+  kind: z.literal("veto"),
+  format: z.literal(1),
+  state: hex(32),
+  decision: hex(32),
+  reason: text,
+  time: moment,
+  random: hex(16),
+});
+export type Veto = z.infer<typeof vetoSchema>;
+
+const FREEZE_SECONDS_MAX = 14 * 86_400;
+
+const freezeSchema = z
+  .strictObject({
+    kind: z.literal("freeze"),
+    format: z.literal(1),
+    state: hex(32),
+    from: moment,
+    until: moment,
+    reason: text,
+    random: hex(16),
+  })
+  .refine(({ from, until }) => {
+    const seconds = (Date.parse(until) - Date.parse(from)) / 1000;
+    return seconds > 0 && seconds <= FREEZE_SECONDS_MAX;
+  }, "a freeze lasts at most 14 days");
+export type Freeze = z.infer<typeof freezeSchema>;
+
+const SCHEMAS = { decision: decisionSchema, veto: vetoSchema, freeze: freezeSchema };
+type Papers = { decision: Decision; veto: Veto; freeze: Freeze };
+export type PaperKind = keyof Papers;
+
+/** A paper whose signatures verified. */
+export type OpenedPaper<K extends PaperKind> = {
+  /** SHA-256 of the payload. */
+  readonly id: string;
+  readonly paper: Papers[K];
+  /** The trusted keys that signed it. */
+  readonly keyIds: readonly string[];
+  readonly trusted: ReadonlyMap<string, PublicSigningKey>;
+  readonly payload: Uint8Array;
+  readonly envelope: Uint8Array;
+};
+
+function payloadType(kind: PaperKind): string {
+  return `application/vnd.exclave.${kind}.v1+json`;
+}
+
+/** A paper with its first signature. Throws `usage` when it says what no reader would accept. */
+export function signPaper<K extends PaperKind>(
+  paper: Papers[K] & { readonly kind: K },
+  key: SigningKey,
+): Uint8Array {
+  const parsed = SCHEMAS[paper.kind].safeParse(paper);
+  if (!parsed.success) {
+    const [issue] = parsed.error.issues;
+    throw new ExclaveError(
+      "usage",
+      `a ${paper.kind} cannot say this (${issue?.path.join(".") ?? ""}: ${issue?.message ?? ""})`,
+      { cause: parsed.error },
+    );
+  }
+  return signEnvelope(payloadType(paper.kind), encodeJson(paper), [key]);
+}
+
+/** The same paper with one signature more. Throws `usage` when the key has signed it already. */
+export function addSignature(opened: OpenedPaper<PaperKind>, key: SigningKey): Uint8Array {
+  if (opened.keyIds.includes(key.id)) {
+    throw new ExclaveError("usage", "this key has signed it already. Nothing was changed");
+  }
+  const type = payloadType(opened.paper.kind);
+  const signed = signEnvelope(type, opened.payload, [key]);
+  const trusted = new Map([...opened.trusted, [key.id, key.publicKey]]);
+  return mergeEnvelopes([opened.envelope, signed], type, trusted);
+}
+
+/**
+ * One envelope with the signatures of several that say the same: they come back on as many sticks as
+ * there are people. Throws as `openPaper` does for any of them, `usage` when they do not say the same.
+ */
+export function mergePapers(papers: readonly OpenedPaper<PaperKind>[]): Uint8Array {
+  const trusted = new Map(papers.flatMap((paper) => [...paper.trusted]));
+  const [first] = papers;
+  invariant(first, "there is something to merge");
+  const envelopes = papers.map(({ envelope }) => envelope);
+  return mergeEnvelopes(envelopes, payloadType(first.paper.kind), trusted);
+}
+
+/**
+ * The charter that follows when a decision takes effect; the same for everybody. The announcement of a
+ * destructive order is recorded, and changes nothing yet. Throws `usage` as `applyOrder` does.
+ */
+export function applyDecision(
+  before: StoredCharter,
+  { id, paper: { order, carriesOut } }: Pick<OpenedPaper<"decision">, "id" | "paper">,
+  when: Pick<Charter, "time" | "random">,
+): StoredCharter {
+  const enactment = { ...when, decision: id };
+  const after = applyOrder(before, order, enactment);
+  const isAnnouncement = classOf(order) === "destructive" && carriesOut === undefined;
+  return isAnnouncement ? recordDecision(before, enactment) : after;
+}
+
+/**
+ * Verifies and reads a paper. Signatures by keys that are not in `trusted` are ignored.
+ * Throws `untrusted`, `altered` or `malformed` as `openEnvelope` does, `malformed` for what is no such
+ * paper (an order of an unknown kind among them), and `foreign-state` for one of another State.
+ */
+export function openPaper<K extends PaperKind>(
+  kind: K,
+  envelope: Uint8Array,
+  state: string,
+  trusted: ReadonlyMap<string, PublicSigningKey>,
+): OpenedPaper<K> {
+  const { payload, keyIds } = openEnvelope(envelope, payloadType(kind), trusted);
+  const parsed = SCHEMAS[kind].safeParse(parseStrictJson(payload));
+  if (!parsed.success) {
+    const [issue] = parsed.error.issues;
+    throw new ExclaveError(
+      "malformed",
+      `a ${kind} has a form that is not known (${issue?.path.join(".") ?? ""}: ${issue?.message ?? ""})`,
+      { cause: parsed.error },
+    );
+  }
+  const paper = parsed.data as Papers[K];
+  if (paper.state !== state) {
+    throw new ExclaveError("foreign-state", `a ${kind} is another State's`);
+  }
+  return { id: toHex(sha256(payload)), paper, keyIds, trusted, payload, envelope };
+}

@@ -1,0 +1,61 @@
+/**
+ * Who signed, counted as the charter counts: seats, never keys. One key however often it occurs, a holder
+ * and a deputy of one seat, are one seat; a key that no seat has, and a seat whose time is over, are none.
+ * (Thresholds that counted keys, or key ids that were not derived from keys, were the bugs of several
+ * implementations of TUF: CVE-2020-6174 and its kin.)
+ */
+import { fromBase64 } from "../crypto/bytes.ts";
+import { type PublicSigningKey, parseSigningPublicKey } from "../crypto/signing.ts";
+import type { Constitution, OrderClass, Seat } from "./charter.ts";
+
+/** The keys that the seats of a constitution sign with, by key id, as `openEnvelope` wants them. */
+export function seatKeys(constitution: Constitution): ReadonlyMap<string, PublicSigningKey> {
+  return new Map(
+    constitution.seats
+      .flatMap(({ people }) => people)
+      .map(({ key }) => parseSigningPublicKey(fromBase64(key)))
+      .map((key) => [key.id, key]),
+  );
+}
+
+/**
+ * The seats that signed.
+ *
+ * @param keyIds ids of keys whose signatures verified
+ * @param at when the signatures are to count: a seat counts up to its `until`
+ */
+export function seatsThatSigned(
+  constitution: Constitution,
+  keyIds: readonly string[],
+  at: Date,
+): readonly Seat[] {
+  const signed = new Set(keyIds);
+  return constitution.seats.filter(
+    ({ people, until }) =>
+      at.getTime() < Date.parse(until) &&
+      people.some(({ key }) => signed.has(parseSigningPublicKey(fromBase64(key)).id)),
+  );
+}
+
+/** What is missing for a decision of this class, as sentences; none when its threshold is met. */
+export function missingFor(
+  constitution: Constitution,
+  orderClass: OrderClass,
+  seats: readonly Seat[],
+): readonly string[] {
+  const { signatures, groups } = constitution.thresholds[orderClass];
+  const missing: string[] = [];
+  if (seats.length < signatures) {
+    missing.push(`${seats.length} of the ${signatures} signatures that it needs`);
+  }
+  for (const group of groups) {
+    const count = seats.filter(({ jurisdiction }) =>
+      group.jurisdictions.includes(jurisdiction),
+    ).length;
+    if (count < group.signatures) {
+      const where = group.jurisdictions.join(" or ");
+      missing.push(`${count} of the ${group.signatures} signatures that it needs from ${where}`);
+    }
+  }
+  return missing;
+}
