@@ -30,6 +30,7 @@ import {
   type Veto,
 } from "./decision.ts";
 import { applyOrder, type Order } from "./orders.ts";
+import { differencesOf, sentenceOf, termsOf } from "./sentences.ts";
 import { missingFor, seatsThatSigned } from "./thresholds.ts";
 
 const STATE = "ab".repeat(32);
@@ -217,7 +218,7 @@ const facts = (changes: Partial<Facts> = {}): Facts => ({
 const seen = (text: string, changes: Partial<Facts> = {}): Facts =>
   facts({ seenAt: at(`${text}T12:00:00`), ...changes });
 
-const admit: Order = {
+const admit: Order & { readonly kind: "admit-site" } = {
   kind: "admit-site",
   site: { name: "pt", country: "PT", operator: "Operator pt", hazardZone: "Zone pt" },
 };
@@ -666,4 +667,79 @@ test("orders of unknown kinds, twice the same member, and another State's decisi
     () => openPaper("veto", asVeto, STATE, trusted),
     (error) => isExclaveError(error, "malformed"),
   );
+});
+
+test("a person who is to sign reads a sentence for every kind of order, and who must sign, and when", () => {
+  const orders: Readonly<Record<Order["kind"], readonly [Order, RegExp]>> = {
+    amend: [
+      amend({ vetoSignatures: 3 }),
+      /^Amend the charter of Belize: seats, thresholds and delays\.$/,
+    ],
+    "admit-site": [admit, /^Admit the site pt in Portugal \(PT\), run by Operator pt/],
+    "expel-site": [expel, /^Expel the site ca in Canada \(CA\)/],
+    "define-register": [
+      { kind: "define-register", register: founding.charter.registers[0]!, annex: "77".repeat(32) },
+      /^Keep the register "births" at bb, kn and lu: any 2 of these 3/,
+    ],
+    "retire-register": [
+      { kind: "retire-register", register: REGISTER },
+      /^Stop protecting .*births/,
+    ],
+    "rotate-epoch": [{ kind: "rotate-epoch", register: REGISTER }, /^Begin a new epoch/],
+    "revoke-agent": [
+      { kind: "revoke-agent", signing: publicKey("agent"), suspectFrom: "2026-05-01T00:00:00Z" },
+      /with the key #[0-9a-f]{16}; ignore what it signed since 2026-05-01/,
+    ],
+    release: [
+      { kind: "release", register: REGISTER, epochs: [1, 2], to: "reader" },
+      /^Release the 2 epochs 1, 2 .* reader key/,
+    ],
+    destroy: [destroy, /^DESTROY epoch 65536 .*cannot be undone/],
+    activate: [
+      { kind: "activate", agent: { ...founding.charter.agents[0]!, term: 2 } },
+      /in term 2/,
+    ],
+  };
+  const name = (id: string): string | undefined => (id === REGISTER ? "births" : undefined);
+  for (const [order, says] of Object.values(orders))
+    assert.match(sentenceOf(order, founding.charter, name), says);
+  const hostile: Order = { ...admit, site: { ...admit.site, operator: "A\u001b[2J\u202eB" } };
+  assert.ok(!/[\u001b\u202e]/.test(sentenceOf(hostile, founding.charter)));
+  const terms = termsOf(decisionOf(expel), founding.charter).join(" ");
+  assert.match(
+    terms,
+    /3 of 5 seats, 1 of them from Luxembourg \(LU\) or Estonia \(EE\).* 7 days after .* 2 seats veto/,
+  );
+  assert.match(
+    termsOf(decisionOf(destroy), founding.charter).join(" "),
+    /announces, and does nothing else/,
+  );
+});
+
+test("a diff shows every change, also of a key that begins as the one before", () => {
+  const when = { time: "2026-06-10T12:00:00Z", random: random() };
+  const differences = (order: Order) =>
+    differencesOf(
+      founding.charter,
+      applyOrder(founding, order, { ...when, decision: "88".repeat(32) }).charter,
+    );
+  assert.deepEqual(differences(expel), [
+    { path: "sites[ca].name", before: "ca" },
+    { path: "sites[ca].country", before: "CA" },
+    { path: "sites[ca].operator", before: "Operator ca" },
+    { path: "sites[ca].hazardZone", before: "Zone ca" },
+  ]);
+  assert.deepEqual(differences(amend({ seats: constitution.seats.toReversed() })), []);
+  // The same Ed25519 half, another ML-DSA half.
+  const mixed = Buffer.from(publicKey("pm"), "base64");
+  mixed.set(Buffer.from(publicKey("stranger"), "base64").subarray(32), 32);
+  const seats = constitution.seats.map((seat) =>
+    seat.name === "pm"
+      ? { ...seat, people: [{ person: person("pm"), key: mixed.toString("base64") }] }
+      : seat,
+  );
+  const [only, ...others] = differences(amend({ seats }));
+  assert.equal(others.length, 0);
+  assert.match(only!.path, /^constitution\.seats\[pm\]\.people\[.*\]\.key$/);
+  assert.notEqual(only!.before, only!.after);
 });
