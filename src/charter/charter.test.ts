@@ -30,6 +30,7 @@ import {
   type Veto,
 } from "./decision.ts";
 import { applyOrder, type Order } from "./orders.ts";
+import { constitutionOf, seatsOf } from "./presets.ts";
 import { differencesOf, sentenceOf, termsOf } from "./sentences.ts";
 import { missingFor, seatsThatSigned } from "./thresholds.ts";
 
@@ -742,4 +743,23 @@ test("a diff shows every change, also of a key that begins as the one before", (
   assert.equal(others.length, 0);
   assert.match(only!.path, /^constitution\.seats\[pm\]\.people\[.*\]\.key$/);
   assert.notEqual(only!.before, only!.after);
+});
+
+test("every preset makes a sound constitution, and from each the next is one decision away", () => {
+  const seatsFor = (count: number) => constitution.seats.slice(-count);
+  const presets = (["trial", "pilot", "state"] as const).map((name) =>
+    constitutionOf(name, seatsFor(seatsOf(name)), "BZ"),
+  );
+  const when = { time: "2026-06-10T12:00:00Z", random: random(), decision: "88".repeat(32) };
+  let current = writeCharter({ ...founding.charter, constitution: presets[0]! });
+  for (const next of presets.slice(1)) {
+    current = applyOrder(current, { kind: "amend", constitution: next }, when);
+    assert.deepEqual(current.charter.constitution, next);
+  }
+  assert.throws(
+    () => constitutionOf("state", seatsFor(4), "BZ"),
+    (error) => isExclaveError(error, "usage"),
+  );
+  const home = constitution.seats.map((seat) => ({ ...seat, jurisdiction: "BZ" }));
+  assert.throws(() => constitutionOf("state", home, "BZ"), /seat abroad/);
 });

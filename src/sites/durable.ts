@@ -133,6 +133,9 @@ export async function makeDirectoryDurably(path: string): Promise<void> {
   await syncDirectory(dirname(path));
 }
 
+/** What systems and file systems say that do not write past the cache. */
+const NO_DIRECT: readonly unknown[] = ["EINVAL", "ENOTSUP", "EOPNOTSUPP", "ENOSYS"];
+
 /**
  * Writes the whole pages of `part` at the start of an existing file, past the page cache where system,
  * file system and alignment allow it. Returns how many bytes it wrote, 0 or more: the rest is to be
@@ -153,7 +156,7 @@ async function writeDirect(path: string, part: Uint8Array): Promise<number> {
       await file.close();
     }
   } catch (error) {
-    if ((error as NodeJS.ErrnoException).code === "EINVAL") return 0;
+    if (NO_DIRECT.includes((error as NodeJS.ErrnoException).code)) return 0;
     throw error;
   }
 }
