@@ -1,12 +1,13 @@
 /** The aims of DESIGN section 9 and of the vault's issue, each beside what was measured. */
 import type { ErasureResult } from "./erasure.ts";
+import type { LedgerResult } from "./ledger.ts";
 import type { MemoryResult } from "./memory.ts";
 import type { Phase, ToolResult } from "./protect.ts";
 
 export type Aim = {
   readonly what: string;
   readonly measured: number;
-  readonly unit: "×" | "%" | "MB" | "GB/s";
+  readonly unit: "×" | "%" | "MB" | "GB/s" | "a second" | "ms" | "s";
   readonly bound: "at least" | "at most";
   readonly aim: number;
   readonly holds: boolean;
@@ -50,6 +51,15 @@ export function aimsOfErasure(results: readonly ErasureResult[]): Aim[] {
   return [
     aim("erasure coding 3-of-5, one core", rate("encode 3-of-5"), "GB/s", "at least", 5),
     aim("its decoding, two pieces lost", rate("decode 3-of-5"), "GB/s", "at least", 2.5),
+  ];
+}
+
+export function aimsOfLedger(result: LedgerResult): Aim[] {
+  const { appendedPerSecond, proofMilliseconds, verifySeconds } = result;
+  return [
+    aim("entries appended to the ledger", appendedPerSecond, "a second", "at least", 2000),
+    aim("a proof from a ledger of 100,000", proofMilliseconds, "ms", "at most", 10),
+    aim("verifying 100,000 entries, no signatures", verifySeconds, "s", "at most", 10),
   ];
 }
 

@@ -1,13 +1,14 @@
 /**
- * `npm run bench -- [protect] [erasure] [memory] [options]`: see docs/benchmarks.md.
+ * `npm run bench -- [protect] [erasure] [ledger] [memory] [options]`: see docs/benchmarks.md.
  *
  * Tables go to standard output (with --json: one JSON object), what is going on to standard error.
  */
 import { parseArgs } from "node:util";
-import { aimsOfErasure, aimsOfMemory, aimsOfTools } from "./aims.ts";
+import { aimsOfErasure, aimsOfLedger, aimsOfMemory, aimsOfTools } from "./aims.ts";
 import { type Corpus, provideCorpus } from "./corpora.ts";
 import { benchErasure } from "./erasure.ts";
 import { closeGround, groundAt, openGround } from "./ground.ts";
+import { benchLedger } from "./ledger.ts";
 import { describeMachine } from "./machine.ts";
 import { MEMORY_SCALE, MEMORY_SCALE_LARGE, type MemoryResult, measureMemory } from "./memory.ts";
 import { type Context, compareTools, reasonOf } from "./protect.ts";
@@ -18,7 +19,7 @@ import { restic } from "./tools/restic.ts";
 import { tarPipeline } from "./tools/tar-pipeline.ts";
 import type { Tool } from "./tools/tool.ts";
 
-const SUITES = ["protect", "erasure", "memory"] as const;
+const SUITES = ["protect", "erasure", "ledger", "memory"] as const;
 const TOOLS: Readonly<Record<string, Tool>> = { exclave, restic, borg, tar: tarPipeline };
 /** Of the corpus: what one tool stores and restores before its files are truncated, with room to spare. */
 const SPACE_FACTOR = 2.5;
@@ -27,6 +28,7 @@ const USAGE = `npm run bench -- [SUITE…] [OPTION…]
 
   protect   protect, protect again, restore: exclave, restic, borg, tar|zstd|openssl
   erasure   Reed–Solomon 3-of-5 on one core
+  ledger    append, prove and verify 100,000 entries
   memory    peak memory of protect and restore at 1 GB (with --large: at 10 GB too)
   Without a suite: all of them.
 
@@ -91,6 +93,11 @@ async function main(): Promise<void> {
     say("erasure coding");
     report.erasure = benchErasure();
     report.aims = [...report.aims, ...aimsOfErasure(report.erasure)];
+  }
+  if (suites.includes("ledger")) {
+    say("ledger");
+    report.ledger = await benchLedger();
+    report.aims = [...report.aims, ...aimsOfLedger(report.ledger)];
   }
   if (suites.includes("protect")) {
     const corpus = provide(scale);

@@ -2,6 +2,7 @@
 import type { Aim } from "./aims.ts";
 import type { Corpus } from "./corpora.ts";
 import type { ErasureResult } from "./erasure.ts";
+import type { LedgerResult } from "./ledger.ts";
 import type { Machine } from "./machine.ts";
 import type { MemoryResult } from "./memory.ts";
 import type { Failure, Phase, ToolResult } from "./protect.ts";
@@ -16,6 +17,7 @@ export type Report = {
   readonly tools?: readonly ToolResult[];
   readonly failures: readonly Failure[];
   readonly erasure?: readonly ErasureResult[];
+  readonly ledger?: LedgerResult;
   readonly memory?: readonly MemoryResult[];
   readonly aims: readonly Aim[];
 };
@@ -121,7 +123,7 @@ function formatAims(aims: readonly Aim[]): string {
   return table(
     ["", "measured", "aim", ""],
     aims.map(({ what, measured, unit, bound, aim, holds }) => {
-      const digits = unit === "MB" ? 0 : 2;
+      const digits = unit === "MB" || unit === "a second" ? 0 : 2;
       const space = unit === "×" ? "" : " ";
       return [
         what,

@@ -1,20 +1,22 @@
 import assert from "node:assert/strict";
-import { createPublicKey, randomBytes } from "node:crypto";
+import { createPublicKey, generateKeyPairSync, randomBytes } from "node:crypto";
 import { test } from "node:test";
 import { p384 } from "@noble/curves/nist.js";
+import { ml_dsa44 } from "@noble/post-quantum/ml-dsa.js";
 import { concat, fromHex, plain } from "./bytes.ts";
 import {
   ED25519,
   exportPublic,
   importPrivate,
   importPublic,
+  ML_DSA_44,
   ML_DSA_87,
   ML_KEM_1024,
   P384,
 } from "./key-objects.ts";
 
 const badKey = { code: "bad-key" };
-const FORMS = [ED25519, ML_DSA_87, ML_KEM_1024, P384];
+const FORMS = [ED25519, ML_DSA_44, ML_DSA_87, ML_KEM_1024, P384];
 const ORDER =
   "ffffffffffffffffffffffffffffffffffffffffffffffffc7634d81f4372ddf581a0db248b0a77aecec196accc52973";
 
@@ -29,6 +31,18 @@ test("raw public bytes survive import and export, and lengths are checked first"
       assert.throws(() => importPublic(form, new Uint8Array(form.publicBytes + off)), badKey);
     }
   }
+});
+
+test("the DER of an ML-DSA-44 key is what Node exports for one that it made, and noble derives the same key", () => {
+  const { privateKey, publicKey } = generateKeyPairSync("ml-dsa-44");
+  const spki = publicKey.export({ format: "der", type: "spki" });
+  const raw = exportPublic(ML_DSA_44, privateKey);
+  assert.deepEqual(plain(spki), concat(ML_DSA_44.spkiPrefix, raw));
+  // Node exports the seed together with the expanded key, so the seed-only form is compared by the key.
+  const seed = new Uint8Array(32).fill(9);
+  const imported = importPrivate(ML_DSA_44, seed);
+  assert.equal(imported.asymmetricKeyType, "ml-dsa-44");
+  assert.deepEqual(exportPublic(ML_DSA_44, imported), ml_dsa44.keygen(seed).publicKey);
 });
 
 test("a key of another type is not exported under a wrong name", () => {

@@ -27,6 +27,15 @@ export const ED25519: KeyForm = {
 };
 
 /** RFC 9881 in its seed-only form; the private bytes are xi of FIPS 204. */
+export const ML_DSA_44: KeyForm = {
+  name: "ML-DSA-44",
+  privateBytes: 32,
+  publicBytes: 1312,
+  pkcs8Prefix: fromHex("3034020100300b060960864801650304031104228020"),
+  spkiPrefix: fromHex("30820532300b06096086480165030403110382052100"),
+};
+
+/** As ML-DSA-44. */
 export const ML_DSA_87: KeyForm = {
   name: "ML-DSA-87",
   privateBytes: 32,

@@ -47,7 +47,16 @@ export type Site = {
 };
 
 /** What a site holds; the first part of an object's name. */
-export const OBJECT_KINDS = ["shard", "manifest", "statement", "wrap", "charter", "site"] as const;
+export const OBJECT_KINDS = [
+  "shard",
+  "manifest",
+  "statement",
+  "wrap",
+  "charter",
+  "site",
+  "checkpoint",
+  "ledger",
+] as const;
 export type ObjectKind = (typeof OBJECT_KINDS)[number];
 
 /** Names are `kind/` and then these characters, at most 80 of them: safe on every file system and in every URL. */

@@ -1,0 +1,66 @@
+/** How fast the ledger appends, proves and is verified, with 100,000 entries, on one thread. */
+import { mkdtempSync, rmSync } from "node:fs";
+import { tmpdir } from "node:os";
+import { join } from "node:path";
+import { toHex } from "../src/crypto/bytes.ts";
+import { sha256 } from "../src/crypto/hash.ts";
+import type { LedgerEntry } from "../src/ledger/entry.ts";
+import { Log } from "../src/ledger/log.ts";
+import { logKeyFromSeed } from "../src/ledger/log-key.ts";
+import { verifiedEntries } from "../src/ledger/verify.ts";
+
+const ENTRIES = 100_000;
+/** Entries of one append, as a day of statements, receipts and checks makes them. */
+const BATCH = 100;
+const PROOFS = 1000;
+
+export interface LedgerResult {
+  readonly entries: number;
+  readonly appendedPerSecond: number;
+  readonly proofMilliseconds: number;
+  readonly verifySeconds: number;
+}
+
+/** Works in a temporary directory on the disk of `parent`; each append is durable before the next. */
+export async function benchLedger(parent = tmpdir()): Promise<LedgerResult> {
+  const folder = mkdtempSync(join(parent, "exclave-ledger-"));
+  const log = Log.open(
+    join(folder, "log"),
+    logKeyFromSeed(new Uint8Array(32), "exclave.example/bench/1"),
+  );
+  try {
+    const entries = Array.from(
+      { length: ENTRIES },
+      (_, i): LedgerEntry => ({ kind: "statement", envelope: toHex(sha256(Buffer.from(`${i}`))) }),
+    );
+    const appendSeconds = await timed(() => {
+      for (let at = 0; at < ENTRIES; at += BATCH) log.append(entries.slice(at, at + BATCH));
+    });
+    const checkpoint = log.sign(new Date());
+    const proveSeconds = await timed(() => {
+      for (let i = 0; i < PROOFS; i++) log.prove((i * 7919) % ENTRIES, checkpoint);
+    });
+    const files = new Map([...log.files(0, ENTRIES)].map(({ path, bytes }) => [path, bytes]));
+    let verified = 0;
+    const verifySeconds = await timed(async () => {
+      const fetch = async (path: string) => files.get(path) ?? new Uint8Array();
+      for await (const _ of verifiedEntries(log.head(), fetch)) verified++;
+    });
+    if (verified !== ENTRIES) throw new Error(`${verified} entries were verified`);
+    return {
+      entries: ENTRIES,
+      appendedPerSecond: ENTRIES / appendSeconds,
+      proofMilliseconds: (proveSeconds / PROOFS) * 1000,
+      verifySeconds,
+    };
+  } finally {
+    log.close();
+    rmSync(folder, { recursive: true, force: true });
+  }
+}
+
+async function timed(work: () => void | Promise<void>): Promise<number> {
+  const start = performance.now();
+  await work();
+  return (performance.now() - start) / 1000;
+}

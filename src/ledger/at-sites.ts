@@ -1,0 +1,158 @@
+/**
+ * The ledger at the sites: its published files and its checkpoints, as objects that are written once.
+ *
+ *     ledger/HHHHHHHH.PATH        a tile or entry bundle; PATH is its C2SP path with "." for "/"
+ *     checkpoint/HHHHHHHH.SIZE.S  a checkpoint of SIZE entries; S tells several of one size apart
+ *
+ * H is the beginning of the hash of the ledger's origin, so that the generations of a ledger lie side by
+ * side. Names are believed in nothing: a checkpoint counts by its signatures, a file by the checkpoint.
+ */
+import { toHex, utf8 } from "../crypto/bytes.ts";
+import { sha256 } from "../crypto/hash.ts";
+import { ExclaveError, isExclaveError } from "../errors.ts";
+import { DOCUMENT_BYTES_MAX, type Site } from "../sites/site.ts";
+import { verifyCheckpoint } from "./checkpoint.ts";
+import type { Log, Relation } from "./log.ts";
+import type { LedgerVerifierKeys } from "./log-key.ts";
+import { ENTRY_BUNDLE_BYTES_MAX } from "./tiles.ts";
+import { isSameTreeHead, type TreeHead } from "./tree-head.ts";
+import { shownHead } from "./verify.ts";
+
+const ORIGIN_DIGITS = 8;
+const HASH_DIGITS = 16;
+const CHECKPOINT_NAME = /^checkpoint\/([0-9a-f]{8})\.(0|[1-9][0-9]{0,15})\.([0-9a-f]{16})$/;
+/** Names of checkpoints that turn out to be none, before a site is said to hold junk. */
+const JUNK_MAX = 64;
+/** A file of the ledger is never longer; what claims to be is not read. */
+const FILE_BYTES_MAX = ENTRY_BUNDLE_BYTES_MAX;
+/** Files that are written to one site at once. */
+const FILES_AT_ONCE = 8;
+
+function originDigits(origin: string): string {
+  return toHex(sha256(utf8(origin))).slice(0, ORIGIN_DIGITS);
+}
+
+/** The object that a file of the ledger is at a site. */
+export function fileName(origin: string, path: string): string {
+  return `ledger/${originDigits(origin)}.${path.replaceAll("/", ".")}`;
+}
+
+/** The object that a checkpoint is at a site. */
+export function checkpointName({ origin, size }: TreeHead, checkpoint: Uint8Array): string {
+  return `checkpoint/${originDigits(origin)}.${size}.${toHex(sha256(checkpoint)).slice(0, HASH_DIGITS)}`;
+}
+
+/** A checkpoint of the ledger that both keys of the log signed. */
+export type SignedHead = { readonly head: TreeHead; readonly checkpoint: Uint8Array };
+
+/**
+ * The checkpoint of most entries that a site holds; undefined when it holds none. What is named as one
+ * and is not is passed over. Rejects with `site-unavailable`, and with `altered` when a site holds more
+ * junk than anybody makes by accident.
+ */
+export async function newestAt(
+  site: Site,
+  keys: LedgerVerifierKeys,
+): Promise<SignedHead | undefined> {
+  const digits = originDigits(keys[0].name);
+  const names: { readonly name: string; readonly size: number }[] = [];
+  for await (const name of site.list("checkpoint")) {
+    const [, origin, size] = CHECKPOINT_NAME.exec(name) ?? [];
+    if (origin === digits) names.push({ name, size: Number(size) });
+  }
+  let junk = 0;
+  for (const { name } of names.toSorted((a, b) => b.size - a.size || (a.name < b.name ? -1 : 1))) {
+    try {
+      const checkpoint = await readObject(site, name, DOCUMENT_BYTES_MAX);
+      const { head } = verifyCheckpoint(checkpoint, keys);
+      if (checkpointName(head, checkpoint) === name) return { head, checkpoint };
+    } catch (error) {
+      if (!isExclaveError(error) || error.code === "site-unavailable") throw error;
+    }
+    if (++junk >= JUNK_MAX) {
+      throw new ExclaveError(
+        "altered",
+        `site ${site.identity.name} holds checkpoints that are none`,
+      );
+    }
+  }
+  return undefined;
+}
+
+/**
+ * How the heads of several sites stand to the ledger at home. Throws `altered`, naming both heads, for a
+ * fork: then nothing may be signed, and nobody but people can say which of the two is right.
+ */
+export function relationOf(
+  log: Log,
+  held: readonly { readonly site: string; readonly signed: SignedHead | undefined }[],
+): Exclude<Relation, "fork"> {
+  let result: Exclude<Relation, "fork"> = "same";
+  for (const { site, signed } of held) {
+    const relation = signed ? log.relation(signed.head) : "behind";
+    if (signed && relation === "fork") {
+      const ours = log.head(signed.head.size);
+      throw new ExclaveError(
+        "altered",
+        `the ledger has forked: site ${site} holds ${shownHead(signed.head)}, and home ${shownHead(ours)}. Both are signed by this State's ledger key. Nothing was signed now`,
+      );
+    }
+    if (relation === "ahead") result = "ahead";
+    else if (relation === "behind" && result === "same") result = "behind";
+  }
+  return result;
+}
+
+/**
+ * Brings a site to a checkpoint: the files that it lacks, and then the checkpoint. Safe to repeat, and to
+ * stop anywhere. Rejects as `Site.put` does.
+ *
+ * @param held what `newestAt` gave for this site
+ */
+export async function publishTo(
+  site: Site,
+  log: Log,
+  signed: SignedHead,
+  held: SignedHead | undefined,
+): Promise<void> {
+  if (held && isSameTreeHead(held.head, signed.head)) return;
+  const { origin, size } = signed.head;
+  let batch: Promise<void>[] = [];
+  for (const { path, bytes } of log.files(held?.head.size ?? 0, size)) {
+    batch.push(site.put(fileName(origin, path), [bytes]));
+    if (batch.length < FILES_AT_ONCE) continue;
+    await Promise.all(batch);
+    batch = [];
+  }
+  await Promise.all(batch);
+  await site.put(checkpointName(signed.head, signed.checkpoint), [signed.checkpoint]);
+}
+
+/** Reads files of the ledger from the first of the sites that has them, for `verifiedEntries`. */
+export function fetchFrom(
+  sites: readonly Site[],
+  origin: string,
+): (path: string) => Promise<Uint8Array> {
+  return async (path) => {
+    let failure: unknown = new ExclaveError("not-found", `no site was asked for ${path}`);
+    for (const site of sites) {
+      try {
+        return await readObject(site, fileName(origin, path), FILE_BYTES_MAX);
+      } catch (error) {
+        if (!isExclaveError(error)) throw error;
+        failure = error;
+      }
+    }
+    throw failure;
+  };
+}
+
+async function readObject(site: Site, name: string, bytesMax: number): Promise<Uint8Array> {
+  const info = await site.stat(name);
+  if (!info) throw new ExclaveError("not-found", `no object ${name}`);
+  if (info.bytes > bytesMax) throw new ExclaveError("malformed", `${name} is too large`);
+  const into = new Uint8Array(info.bytes);
+  const got = await site.read(name, 0, into);
+  if (got !== into.length) throw new ExclaveError("malformed", `${name} is cut short`);
+  return into;
+}
