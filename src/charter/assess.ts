@@ -1,171 +1,306 @@
 /**
- * Where a decision stands: a pure function of the charter, the ledger and the clock, so that home, every
- * site and every auditor come to the same. When in doubt it has no effect.
+ * Where a decision stands: a pure function of the charters, the ledger and the clock, so that home, every
+ * site and every auditor, now and years later, come to the same. When in doubt it has no effect.
+ *
+ * All times are the ledger's: when a checkpoint with the quorum of witnesses first covered an entry. What a
+ * paper says of its own time is its signer's to choose, and counts only where it makes the paper weaker.
  */
-import { ExclaveError } from "../errors.ts";
-import { type Charter, constitutionId, type StoredCharter } from "./charter.ts";
-import { applyDecision, type Decision, type OpenedPaper } from "./decision.ts";
-import { classOf, type OrderKind } from "./orders.ts";
+import { ExclaveError, invariant } from "../errors.ts";
+import { type Charter, constitutionId, type Seat, type StoredCharter } from "./charter.ts";
+import { applyDecision, type Decision, type OpenedPaper, type PaperKind } from "./decision.ts";
+import { classOf, type OrderKind, requirementsOf, sectionsOf } from "./orders.ts";
 import { missingFor, seatKeys, seatsThatSigned } from "./thresholds.ts";
 
+/** A paper in the ledger. The same paper may be there again, with more signatures. */
+export type Logged<K extends PaperKind> = {
+  readonly opened: OpenedPaper<K>;
+  /** Its position. */
+  readonly position: number;
+  /** When the quorum of witnesses first covered it. */
+  readonly at: Date;
+};
+
+export type Enacted = {
+  readonly decision: Decision;
+  readonly at: Date;
+  /** The version of the charter that it made. */
+  readonly version: number;
+};
+
 export type Facts = {
-  /** The charter in force. */
-  readonly current: StoredCharter;
-  /** By id, every charter that ever was in force. */
-  readonly charters: ReadonlyMap<string, StoredCharter>;
-  /** Seen in the ledger, under a checkpoint with the quorum of witnesses, by whoever asks; absent before. */
-  readonly seenAt?: Date;
-  readonly vetoes: readonly OpenedPaper<"veto">[];
-  readonly freezes: readonly OpenedPaper<"freeze">[];
-  /** Decisions that have taken effect, by id, and when. */
-  readonly enacted: ReadonlyMap<string, { readonly decision: Decision; readonly at: Date }>;
+  /** Every charter that was in force, the founding one first; the last is in force. */
+  readonly history: readonly StoredCharter[];
+  readonly decisions: readonly Logged<"decision">[];
+  readonly vetoes: readonly Logged<"veto">[];
+  readonly freezes: readonly Logged<"freeze">[];
+  /** Decisions that have taken effect, by id. */
+  readonly enacted: ReadonlyMap<string, Enacted>;
+  /** Whether the ledger once had this checkpoint. */
+  readonly hadCheckpoint: (checkpoint: NonNullable<Decision["checkpoint"]>) => boolean;
   readonly now: Date;
 };
 
 export type Standing =
   /** It lacks signatures: sentences. */
   | { readonly status: "unsigned"; readonly missing: readonly string[] }
-  /** It has them, and is not in the ledger. */
+  /** It has them, and the ledger has not. */
   | { readonly status: "signed" }
   | { readonly status: "waiting"; readonly until: Date }
   | { readonly status: "frozen"; readonly until: Date }
-  /** It can take effect now. */
-  | { readonly status: "ripe" }
+  /** It can take effect, as of then. */
+  | { readonly status: "ripe"; readonly since: Date }
   | { readonly status: "enacted"; readonly at: Date }
   /** It never will: a sentence. */
   | { readonly status: "void"; readonly why: string };
 
-export function assess(opened: OpenedPaper<"decision">, facts: Facts): Standing {
-  const { paper: decision, id } = opened;
-  const enacted = facts.enacted.get(id);
-  if (enacted) return { status: "enacted", at: enacted.at };
-  const void_ = (why: string): Standing => ({ status: "void", why });
+const DAY_SECONDS = 86_400;
+/** What is ripe and not enacted for so long has been forgotten, or kept for a better moment. */
+const ENACT_WITHIN_SECONDS = 30 * DAY_SECONDS;
+/** An announcement is carried out within this, or announced again. */
+const CARRY_OUT_WITHIN_SECONDS = 90 * DAY_SECONDS;
+/** For so long after a change at least, its seats must be able to make the next. */
+const ABLE_SECONDS = 90 * DAY_SECONDS;
+/** What one seat can freeze, in any year. */
+const FREEZE_SECONDS_MAX = 14 * DAY_SECONDS;
+const YEAR_SECONDS = 365 * DAY_SECONDS;
+/** What keeps protection going, or brings it back, is not stopped by two people. */
+const NEVER_FROZEN: readonly OrderKind[] = ["activate", "rotate-epoch"];
 
-  const basis = facts.charters.get(decision.charter);
-  if (!basis) return void_("it was made under a charter that never was in force");
-  if (constitutionId(basis.charter) !== constitutionId(facts.current.charter)) {
-    return void_(
+export function assess(opened: OpenedPaper<"decision">, facts: Facts): Standing {
+  invariant(Number.isFinite(facts.now.getTime()), "there is a clock");
+  const enacted = facts.enacted.get(opened.id);
+  if (enacted) return { status: "enacted", at: enacted.at };
+  try {
+    return assessOpen(opened, facts);
+  } catch (error) {
+    if (!(error instanceof ExclaveError)) throw error;
+    return { status: "void", why: error.message };
+  }
+}
+
+function assessOpen(opened: OpenedPaper<"decision">, facts: Facts): Standing {
+  const { paper: decision, id } = opened;
+  const { now } = facts;
+  const current = facts.history.at(-1);
+  invariant(current, "a State has a charter");
+  requireBasis(decision, facts, current);
+
+  const logged = facts.decisions.filter((one) => one.opened.id === id);
+  const metAt = whenMet(decision, logged, facts, current);
+  const at = metAt ?? now;
+  if (at.getTime() >= Date.parse(decision.notAfter)) throw refused("its time is over");
+  const destroys = classOf(decision.order, current.charter, at) === "destructive";
+  if (destroys && now.getTime() >= Date.parse(current.charter.review)) {
+    throw refused("the charter is due for review, and until then nothing is destroyed");
+  }
+  const after = applyDecision(current, opened, at).charter;
+  if (!metAt) {
+    const missing = missingSignatures(decision, opened.keyIds, current.charter, after, now);
+    return missing.length > 0 ? { status: "unsigned", missing } : { status: "signed" };
+  }
+  requireAnnounced(decision, facts, metAt, destroys);
+
+  const requirements = requirementsOf(decision.order, current.charter, after, metAt);
+  const ripeAt = new Date(metAt.getTime() + requirements.timelockSeconds * 1000);
+  requireAble(after, ripeAt);
+  const against = vetoing(opened, facts, current.charter, after, ripeAt);
+  if (against.length >= requirements.vetoSignatures) {
+    throw refused(`it was vetoed by ${against.map(({ name }) => name).join(", ")}`);
+  }
+  if (!(now >= ripeAt)) return { status: "waiting", until: ripeAt };
+  if (!isNeverFrozen(decision, current.charter, metAt)) {
+    const until = frozenUntil(facts, current.charter);
+    if (until) return { status: "frozen", until };
+  }
+  if (now.getTime() > ripeAt.getTime() + ENACT_WITHIN_SECONDS * 1000) {
+    throw refused("it was ripe and not enacted for too long");
+  }
+  return { status: "ripe", since: ripeAt };
+}
+
+/** What the author saw still holds: rules unchanged at every moment since, and nothing undone unseen. */
+function requireBasis(
+  decision: Decision,
+  { history, hadCheckpoint }: Facts,
+  current: StoredCharter,
+): void {
+  const from = history.findIndex(({ id }) => id === decision.charter);
+  const basis = history[from];
+  if (!basis) throw refused("it was made under a charter that never was in force");
+  const rules = constitutionId(basis.charter);
+  if (history.slice(from).some(({ charter }) => constitutionId(charter) !== rules)) {
+    throw refused(
       "seats, thresholds or delays have changed since it was made; it has to be made anew",
     );
   }
-  const countedAt = facts.seenAt ?? facts.now;
-  if (countedAt.getTime() >= Date.parse(decision.notAfter)) return void_("its time is over");
-  if (facts.seenAt && facts.seenAt.getTime() < Date.parse(decision.notBefore)) {
-    return void_("it was in the ledger before its time");
+  if (sectionsOf(decision.order, basis.charter) !== sectionsOf(decision.order, current.charter)) {
+    throw refused("what it changes was changed since it was made; it has to be made anew");
   }
-  const phase = phaseOf(decision, facts);
-  if (phase !== undefined) return void_(phase);
-
-  let after: Charter;
-  try {
-    const trial = { time: facts.current.charter.time, random: "00".repeat(16) };
-    after = applyDecision(facts.current, opened, trial).charter;
-  } catch (error) {
-    if (!(error instanceof ExclaveError) || error.code !== "usage") throw error;
-    return void_(error.message);
+  if (decision.checkpoint && !hadCheckpoint(decision.checkpoint)) {
+    throw refused("it speaks of a checkpoint that this ledger never had");
   }
-  const missing = missingSignatures(opened, facts.current.charter, after, countedAt);
-  if (missing.length > 0) return { status: "unsigned", missing };
-  if (!facts.seenAt) return { status: "signed" };
-
-  const veto = vetoOf(opened, facts);
-  if (veto !== undefined) return void_(veto);
-  const { timelockSeconds } =
-    facts.current.charter.constitution.thresholds[classOf(decision.order)];
-  const ripeAt = new Date(facts.seenAt.getTime() + timelockSeconds * 1000);
-  if (facts.now < ripeAt) return { status: "waiting", until: ripeAt };
-  const frozenUntil = NEVER_FROZEN.includes(decision.order.kind) ? undefined : frozen(facts);
-  if (frozenUntil) return { status: "frozen", until: frozenUntil };
-  return { status: "ripe" };
 }
 
-/** What keeps protection going is not stopped by two people. */
-const NEVER_FROZEN: readonly OrderKind[] = ["revoke-agent", "rotate-epoch"];
-
-/** A destructive order is announced, and carried out by a second decision after the first took effect. */
-function phaseOf(decision: Decision, facts: Facts): string | undefined {
-  if (decision.carriesOut === undefined) return undefined;
-  if (classOf(decision.order) !== "destructive")
-    return "only a destructive order is carried out in two steps";
-  const announced = facts.enacted.get(decision.carriesOut)?.decision;
-  if (!announced || announced.carriesOut !== undefined) {
-    return "what it carries out was not announced, or not long enough ago";
+/** When the ledger first had all the signatures that it needs, but not before its own time. */
+function whenMet(
+  decision: Decision,
+  logged: readonly Logged<"decision">[],
+  facts: Facts,
+  current: StoredCharter,
+): Date | undefined {
+  const keyIds = new Set<string>();
+  for (const { opened, at } of logged.toSorted((a, b) => a.position - b.position)) {
+    for (const keyId of opened.keyIds) keyIds.add(keyId);
+    const counted = new Date(Math.max(at.getTime(), Date.parse(decision.notBefore)));
+    if (counted > facts.now) continue;
+    const after = applyDecision(current, opened, counted).charter;
+    if (missingSignatures(decision, keyIds, current.charter, after, counted).length === 0) {
+      return counted;
+    }
   }
-  return JSON.stringify(announced.order) === JSON.stringify(decision.order)
-    ? undefined
-    : "it carries out something else than was announced";
+  return undefined;
 }
 
-/** Signatures are counted under the constitution in force and, where another follows, under that one too. */
+/** Signatures count under the constitution in force and, where another follows, under that one too. */
 function missingSignatures(
-  opened: OpenedPaper<"decision">,
+  decision: Decision,
+  keyIds: Iterable<string>,
   before: Charter,
   after: Charter,
   at: Date,
 ): readonly string[] {
-  const orderClass = classOf(opened.paper.order);
-  const missing = (charter: Charter): readonly string[] =>
-    missingFor(
-      charter.constitution,
-      orderClass,
-      seatsThatSigned(charter.constitution, opened.keyIds, at),
-    );
-  const now = missing(before);
+  const signed = [...keyIds];
+  const requirements = requirementsOf(decision.order, before, after, at);
+  const now = missingFor(requirements, seatsThatSigned(before.constitution, signed, at));
   if (constitutionId(before) === constitutionId(after)) return now;
-  return [...now, ...missing(after).map((what) => `${what}, under the charter that would follow`)];
+  const next = missingFor(
+    after.constitution.thresholds[classOf(decision.order, before, at)],
+    seatsThatSigned(after.constitution, signed, at),
+  );
+  return [...now, ...next.map((what) => `${what}, under the charter that would follow`)];
 }
 
-/** Why it is vetoed, or undefined. Who would lose a seat by an amendment cannot veto it. */
-function vetoOf(opened: OpenedPaper<"decision">, facts: Facts): string | undefined {
-  const { constitution } = facts.current.charter;
-  const { order } = opened.paper;
-  const named =
-    order.kind === "amend" && order.constitution
-      ? constitution.seats
-          .filter(({ name, people }) => {
-            const after = order.constitution?.seats.find((seat) => seat.name === name);
-            return JSON.stringify(after?.people) !== JSON.stringify(people);
-          })
-          .map(({ name }) => name)
-      : [];
-  const seats = new Set<string>();
-  for (const { paper, keyIds } of facts.vetoes) {
-    if (paper.decision !== opened.id) continue;
-    // Not by the time that the veto states: who has lost the seat could choose it.
-    for (const seat of seatsThatSigned(constitution, keyIds, facts.seenAt ?? facts.now)) {
-      if (!named.includes(seat.name)) seats.add(seat.name);
+/** A destructive order is announced; a second decision, made after the first took effect, carries it out, once. */
+function requireAnnounced(decision: Decision, facts: Facts, metAt: Date, destroys: boolean): void {
+  const { carriesOut } = decision;
+  if (carriesOut === undefined) return;
+  if (!destroys) throw refused("only a destructive order is carried out in two steps");
+  const announced = facts.enacted.get(carriesOut);
+  if (!announced || announced.decision.carriesOut !== undefined) {
+    throw refused("what it carries out was not announced, or not long enough ago");
+  }
+  if (JSON.stringify(announced.decision.order) !== JSON.stringify(decision.order)) {
+    throw refused("it carries out something else than was announced");
+  }
+  const basis = facts.history.findIndex(({ id }) => id === decision.charter);
+  const version = facts.history[basis]?.charter.version ?? 0;
+  if (version < announced.version || metAt <= announced.at) {
+    throw refused("it was made before what it carries out was announced");
+  }
+  if (metAt.getTime() > announced.at.getTime() + CARRY_OUT_WITHIN_SECONDS * 1000) {
+    throw refused("what it carries out was announced too long ago");
+  }
+  if ([...facts.enacted.values()].some((one) => one.decision.carriesOut === carriesOut)) {
+    throw refused("what it carries out has been carried out");
+  }
+}
+
+/** The seats that follow can still make every kind of decision for a while: nobody is locked out. */
+function requireAble({ constitution }: Charter, ripeAt: Date): void {
+  const later = new Date(ripeAt.getTime() + ABLE_SECONDS * 1000);
+  const able = constitution.seats.filter(({ until }) => later.getTime() < Date.parse(until));
+  for (const threshold of Object.values(constitution.thresholds)) {
+    const [missing] = missingFor(threshold, able);
+    if (missing !== undefined) {
+      throw refused(`three months later too few seats would be left: ${missing}`);
     }
   }
-  return seats.size >= constitution.vetoSignatures
-    ? `it was vetoed by ${[...seats].toSorted().join(", ")}`
-    : undefined;
 }
 
 /**
- * Until when everything is frozen, or undefined. A freeze counts when enough seats signed it; a person
- * who signed one that counts cannot help to make another that begins within the time of the first or
- * within as long again after it: it cannot be renewed by the same people.
+ * Seats whose veto was in the ledger before the decision was ripe. Who alone is replaced by an amendment
+ * of nothing else cannot veto it; of one that replaces several, or changes rules too, everybody can.
  */
-function frozen(facts: Facts): Date | undefined {
-  const { constitution } = facts.current.charter;
-  const used: { readonly seat: string; readonly again: number }[] = [];
-  let until: Date | undefined;
-  const inOrder = facts.freezes.toSorted((a, b) => (a.paper.from < b.paper.from ? -1 : 1));
-  for (const { paper, keyIds } of inOrder) {
-    const [from, end] = [Date.parse(paper.from), Date.parse(paper.until)];
-    const at = new Date(Math.min(end, facts.now.getTime()));
+function vetoing(
+  opened: OpenedPaper<"decision">,
+  { vetoes }: Facts,
+  before: Charter,
+  after: Charter,
+  ripeAt: Date,
+): readonly Seat[] {
+  const removed = onlySeatReplaced(before, after);
+  const seats = new Map<string, Seat>();
+  for (const { opened: veto, at } of vetoes) {
+    if (veto.paper.decision !== opened.id || !(at < ripeAt)) continue;
+    for (const seat of seatsThatSigned(before.constitution, veto.keyIds, at)) {
+      if (seat.name !== removed) seats.set(seat.name, seat);
+    }
+  }
+  return [...seats.values()].toSorted((a, b) => (a.name < b.name ? -1 : 1));
+}
+
+/** The one seat that loses all its people, when nothing else of the constitution changes. */
+function onlySeatReplaced(before: Charter, after: Charter): string | undefined {
+  const [one, other] = [before.constitution, after.constitution];
+  const changed = one.seats.filter(
+    (seat) => !other.seats.some((next) => JSON.stringify(next) === JSON.stringify(seat)),
+  );
+  const [seat] = changed;
+  if (!seat) return undefined;
+  const others = (seats: readonly Seat[]): string =>
+    JSON.stringify(seats.filter(({ name }) => name !== seat.name));
+  if (
+    others(one.seats) !== others(other.seats) ||
+    JSON.stringify({ ...one, seats: [] }) !== JSON.stringify({ ...other, seats: [] })
+  ) {
+    return undefined;
+  }
+  const stay = other.seats.flatMap(({ people }) => people).map(({ person }) => person);
+  return seat.people.some(({ person }) => stay.includes(person)) ? undefined : seat.name;
+}
+
+function isNeverFrozen({ order }: Decision, charter: Charter, at: Date): boolean {
+  return NEVER_FROZEN.includes(order.kind) || classOf(order, charter, at) === "ordinary";
+}
+
+/**
+ * Until when everything is frozen, or undefined. A freeze counts from when the ledger has enough seats'
+ * signatures under it; each seat has 14 days to spend in a year, and one that has spent them does not count.
+ */
+function frozenUntil({ freezes, now }: Facts, { constitution }: Charter): Date | undefined {
+  const spent: { readonly seat: string; readonly from: number; readonly until: number }[] = [];
+  const signatures = new Map<string, Set<string>>();
+  const begun = new Set<string>();
+  let frozen: number | undefined;
+  for (const { opened, at } of freezes.toSorted((a, b) => a.position - b.position)) {
+    if (at > now || begun.has(opened.id)) continue;
+    const keyIds = signatures.get(opened.id) ?? new Set();
+    for (const keyId of opened.keyIds) keyIds.add(keyId);
+    signatures.set(opened.id, keyIds);
+    const from = Math.max(Date.parse(opened.paper.from), at.getTime());
+    const until = Math.min(Date.parse(opened.paper.until), from + FREEZE_SECONDS_MAX * 1000);
+    if (until <= from) continue;
+    const used = (name: string): number =>
+      spent
+        .filter((one) => one.seat === name && one.until > from - YEAR_SECONDS * 1000)
+        .reduce((sum, one) => sum + one.until - one.from, 0);
     const seats = seatsThatSigned(constitution, keyIds, at).filter(
-      ({ name }) => !used.some(({ seat, again }) => seat === name && from < again),
+      ({ name }) => used(name) + until - from <= FREEZE_SECONDS_MAX * 1000,
     );
     if (seats.length < constitution.freezeSignatures) continue;
-    for (const { name } of seats) used.push({ seat: name, again: end + (end - from) });
-    const now = facts.now.getTime();
-    if (from <= now && now < end && (!until || end > until.getTime())) until = new Date(end);
+    begun.add(opened.id);
+    for (const { name } of seats) spent.push({ seat: name, from, until });
+    if (from <= now.getTime() && now.getTime() < until) frozen = Math.max(frozen ?? 0, until);
   }
-  return until;
+  return frozen === undefined ? undefined : new Date(frozen);
 }
 
 /** The keys whose signatures a decision, veto or freeze may carry: those of now and of what would follow. */
 export function keysFor(charters: readonly Charter[]): ReturnType<typeof seatKeys> {
   return new Map(charters.flatMap(({ constitution }) => [...seatKeys(constitution)]));
+}
+
+/** Why a decision will never take effect. */
+function refused(why: string): ExclaveError {
+  return new ExclaveError("usage", why);
 }

@@ -3,20 +3,41 @@
  * whether it is sound; how it changes is in orders.ts, who decides that in thresholds.ts.
  */
 import { z } from "zod";
-import { toHex } from "../crypto/bytes.ts";
+import { fromBase64, toHex } from "../crypto/bytes.ts";
 import { sha256 } from "../crypto/hash.ts";
+import { checkKemPublicKey } from "../crypto/kem.ts";
+import { parseSigningPublicKey } from "../crypto/signing.ts";
 import { encodeJson, parseStrictJson } from "../crypto/strict-json.ts";
-import { ExclaveError } from "../errors.ts";
+import { ExclaveError, isExclaveError } from "../errors.ts";
 
 const hex = (bytes: number) => z.string().regex(new RegExp(`^[0-9a-f]{${bytes * 2}}$`));
 const base64 = z.string().min(4).max(16_384);
-const label = z.string().min(1).max(200);
+/**
+ * Text that a person reads before signing: letters, digits, marks on letters, spaces and plain
+ * punctuation, so that nothing in it is invisible, turns the line around, or closes a quotation.
+ */
+const label = z
+  .string()
+  .max(200)
+  .regex(/^[\p{L}\p{N}][\p{L}\p{M}\p{N} .,()/&'+-]*$/u)
+  .refine(
+    (text) => !/\p{Default_Ignorable_Code_Point}/u.test(text) && text === text.normalize("NFC"),
+  );
 const shortName = z.string().regex(/^[a-z0-9][a-z0-9._-]{0,62}$/);
 const country = z.string().regex(/^[A-Z]{2}$/);
+/** A second that exists: 30 February would be another day to a machine than to a minister. */
 export const moment = z
   .string()
-  .regex(/^\d{4}-\d\d-\d\dT\d\d:\d\d:\d\dZ$/)
-  .refine((text) => !Number.isNaN(Date.parse(text)));
+  .regex(/^2\d{3}-\d\d-\d\dT\d\d:\d\d:\d\dZ$/)
+  .refine((text) => {
+    const time = Date.parse(text);
+    return !Number.isNaN(time) && momentOf(new Date(time)) === text;
+  });
+
+/** A time as charters and decisions write it, in whole seconds. */
+export function momentOf(time: Date): string {
+  return `${time.toISOString().slice(0, 19)}Z`;
+}
 /** Up to a year; nothing of a charter waits longer. */
 const delaySeconds = z
   .int()
@@ -61,8 +82,10 @@ const thresholdSchema = z.strictObject({
       }),
     )
     .max(8),
-  /** From the moment the decision is seen in the ledger to the moment it can take effect. */
+  /** From the moment that the ledger has all its signatures to the moment it can take effect. */
   timelockSeconds: delaySeconds,
+  /** Seats that together veto it in that time. */
+  vetoSignatures: z.int().min(1).max(SEATS_MAX),
 });
 export type Threshold = z.infer<typeof thresholdSchema>;
 
@@ -75,8 +98,7 @@ const constitutionSchema = z.strictObject({
     destructive: thresholdSchema,
     release: thresholdSchema,
   }),
-  /** Seats that together veto, and that together freeze. */
-  vetoSignatures: z.int().min(1).max(SEATS_MAX),
+  /** Seats that together freeze. */
   freezeSignatures: z.int().min(1).max(SEATS_MAX),
 });
 export type Constitution = z.infer<typeof constitutionSchema>;
@@ -105,8 +127,10 @@ const siteSchema = z.strictObject({
 });
 
 const registerSchema = z.strictObject({
-  /** Its pseudonym: what it is called is in the annex. */
+  /** Its pseudonym. */
   id: hex(16),
+  /** SHA-256 of what is sealed about it: its name, owner and legal basis. */
+  details: hex(32),
   /** In the order of the shards; none for a register that is declared and not protected yet. */
   sites: z.array(shortName).max(32),
   k: z.int().min(1).max(32),
@@ -129,14 +153,20 @@ const agentSchema = z.strictObject({
   suspectFrom: moment.optional(),
 });
 
+/** Name, key id and key, as C2SP's signed-note writes them. */
+const verifierKey = z
+  .string()
+  .max(4096)
+  .regex(/^[\x21-\x2a\x2c-\x7e]+\+[0-9a-f]{8}\+[A-Za-z0-9+/]+={0,2}$/);
+
 const ledgerSchema = z.strictObject({
-  /** The origin line of its checkpoints; it ends in the generation. */
+  /** The origin line of its checkpoints. */
   origin: z.string().regex(/^[\x21-\x2a\x2c-\x7e]{1,200}$/),
   generation: z.int().min(1),
   /** Verifier keys of the log (c2sp.org/signed-note): Ed25519, then ML-DSA-44. */
-  keys: z.array(z.string().max(4096)).length(2),
+  keys: z.array(verifierKey).length(2),
   witnesses: z
-    .array(z.strictObject({ name: shortName, keys: z.array(z.string().max(4096)).min(1).max(2) }))
+    .array(z.strictObject({ name: shortName, keys: z.array(verifierKey).min(1).max(2) }))
     .max(32),
   /** Witnesses that must have cosigned what counts. */
   quorum: z.int().min(0).max(32),
@@ -186,7 +216,7 @@ const charterSchema = z
     ledger: ledgerSchema,
     retentionSeconds: z.int().min(0),
     releaseDelaySeconds: delaySeconds,
-    /** SHA-256 of the sealed annex: names of people and registers. */
+    /** SHA-256 of the sealed annex: names of people. */
     annex: hex(32),
   })
   .superRefine((charter, context) => {
@@ -203,9 +233,12 @@ export type StoredCharter = {
   readonly payload: Uint8Array;
 };
 
+/** With the signatures of a decision around it, a charter still fits an envelope. */
+const CHARTER_BYTES_MAX = 400 * 1024;
+
 /** Reads a charter's payload. Throws `malformed` when its form is not known or it contradicts itself. */
 export function readCharter(payload: Uint8Array): StoredCharter {
-  const parsed = charterSchema.safeParse(parseStrictJson(payload));
+  const parsed = charterSchema.safeParse(parseStrictJson(payload, { bytesMax: CHARTER_BYTES_MAX }));
   if (!parsed.success) {
     const [issue] = parsed.error.issues;
     throw new ExclaveError(
@@ -230,53 +263,104 @@ export function constitutionId(charter: Charter): string {
 /** What a charter says that cannot be: each a sentence. */
 function problemsOf(charter: Omit<Charter, "kind">): string[] {
   const problems: string[] = [];
-  const require = (holds: boolean, problem: string): void => {
+  const demand = (holds: boolean, problem: string): void => {
     if (!holds) problems.push(problem);
   };
   const { constitution, recovery, ledger } = charter;
   const { seats, thresholds } = constitution;
   const first = charter.version === 1;
-  require((charter.previous === undefined) ===
-    first, "only the founding charter has none before it");
-  require((charter.decision === undefined) === first, "only the founding charter has no decision");
-  require(areUnique(seats.map(({ name }) => name)), "two seats have one name");
+  demand(
+    (charter.previous === undefined) === first,
+    "only the founding charter has none before it",
+  );
+  demand((charter.decision === undefined) === first, "only the founding charter has no decision");
+  demand(areUnique(seats.map(({ name }) => name)), "two seats have one name");
   const people = seats.flatMap((seat) => seat.people);
-  require(areUnique(people.map(({ key }) => key)), "one key is given to two people");
-  require(areUnique(people.map((one) => one.person)), "one person has two seats");
+  const signing = [
+    ...people.map(({ key }) => key),
+    ...charter.agents.map((agent) => agent.signing),
+    recovery.signing,
+  ].map(keyBytes);
+  const whole = signing.filter((key) => key !== undefined);
+  demand(whole.length === signing.length, "a signing key is none");
+  // Both halves: with one of them alone, two keys would be half one.
+  for (const half of [whole.map((key) => key.slice(0, 64)), whole.map((key) => key.slice(64))]) {
+    demand(areUnique(half), "one key, or half of one, is given twice");
+  }
+  demand(isKemKey(recovery.kem), "the recovery key is none");
+  demand(!charter.reader || isKemKey(charter.reader.kem), "the reader key is none");
+  demand(areUnique(people.map((one) => one.person)), "one person has two seats");
   const most = seats.length;
   for (const name of ORDER_CLASSES) {
-    const { signatures, groups } = thresholds[name];
-    require(signatures <= most, `the threshold of ${name} decisions can never be met`);
+    const { signatures, groups, timelockSeconds, vetoSignatures } = thresholds[name];
+    demand(signatures <= most, `the threshold of ${name} decisions can never be met`);
+    demand(2 * signatures > most, `a minority could make ${name} decisions`);
+    // Who did not sign can veto; where all must sign, any one can.
+    demand(vetoSignatures <= Math.max(1, most - signatures), `nobody could veto ${name} decisions`);
+    demand(
+      name === "ordinary" ||
+        (signatures >= thresholds.ordinary.signatures &&
+          timelockSeconds >= thresholds.ordinary.timelockSeconds),
+      `${name} decisions are easier than ordinary ones`,
+    );
     for (const group of groups) {
       const able = seats.filter(({ jurisdiction }) => group.jurisdictions.includes(jurisdiction));
-      require(group.signatures <= signatures &&
-        group.signatures <= able.length, `a group of ${name} decisions can never be met`);
+      demand(
+        group.signatures <= signatures && group.signatures <= able.length,
+        `a group of ${name} decisions can never be met`,
+      );
     }
   }
-  require(thresholds.constitutional.signatures >= thresholds.ordinary.signatures &&
-    thresholds.destructive.signatures >=
-      thresholds.ordinary
-        .signatures, "a constitutional or destructive decision is easier than an ordinary one");
-  require(constitution.vetoSignatures <= most, "a veto can never be had");
-  require(constitution.freezeSignatures <= most, "a freeze can never be had");
+  demand(constitution.freezeSignatures <= most, "a freeze can never be had");
   const { k, n, shareCommitments } = recovery.shares;
-  require(k <= n && shareCommitments.length === n, "the share set is not k of n");
-  require(recovery.holders.length === n &&
-    recovery.holders.every(
-      ({ index }, i) => index === i,
-    ), "the key holders are not those of the share set");
-  require(areUnique(charter.sites.map(({ name }) => name)), "two sites have one name");
-  require(areUnique(charter.registers.map(({ id }) => id)), "two registers have one pseudonym");
+  demand(k <= n && shareCommitments.length === n, "the share set is not k of n");
+  demand(
+    recovery.holders.length === n && recovery.holders.every(({ index }, i) => index === i),
+    "the key holders are not those of the share set",
+  );
+  demand(areUnique(shareCommitments), "two shares are one");
+  demand(areUnique(recovery.holders.map((holder) => holder.person)), "one person holds two shares");
+  demand(areUnique(charter.sites.map(({ name }) => name)), "two sites have one name");
+  demand(areUnique(charter.registers.map(({ id }) => id)), "two registers have one pseudonym");
   for (const { id, sites, k, survive } of charter.registers) {
     const known = sites.every((name) => charter.sites.some((site) => site.name === name));
-    require(known && areUnique(sites), `register ${id} names sites that there are not`);
-    require(sites.length === 0 || k + survive <= sites.length, `register ${id} has too few sites`);
+    demand(known && areUnique(sites), `register ${id} names sites that there are not`);
+    demand(sites.length === 0 || k + survive <= sites.length, `register ${id} has too few sites`);
   }
-  require(areUnique(charter.agents.map(({ signing }) => signing)), "two agents have one key");
-  require(areUnique(ledger.witnesses.map(({ name }) => name)), "two witnesses have one name");
-  require(areUnique(ledger.witnesses.flatMap(({ keys }) => keys)), "two witnesses have one key");
-  require(ledger.quorum <= ledger.witnesses.length, "the quorum of witnesses can never be met");
+  demand(
+    charter.agents.some(({ term }) => term === charter.term) &&
+      charter.agents.every(({ term }) => term <= charter.term),
+    "no agent writes in this term",
+  );
+  demand(
+    ledger.keys.every((key) => key.startsWith(`${ledger.origin}+`)),
+    "a key of the ledger has another name than its origin",
+  );
+  demand(areUnique(ledger.keys), "the two keys of the ledger are one");
+  demand(areUnique(ledger.witnesses.map(({ name }) => name)), "two witnesses have one name");
+  demand(areUnique(ledger.witnesses.flatMap(({ keys }) => keys)), "two witnesses have one key");
+  demand(ledger.quorum <= ledger.witnesses.length, "the quorum of witnesses can never be met");
   return problems;
+}
+
+/** The key's bytes as hex, or undefined when it is no public signing key in its one spelling. */
+function keyBytes(key: string): string | undefined {
+  try {
+    return toHex(parseSigningPublicKey(fromBase64(key)).bytes);
+  } catch (error) {
+    if (!isExclaveError(error)) throw error;
+    return undefined;
+  }
+}
+
+function isKemKey(key: string): boolean {
+  try {
+    checkKemPublicKey(fromBase64(key));
+    return true;
+  } catch (error) {
+    if (!isExclaveError(error)) throw error;
+    return false;
+  }
 }
 
 function areUnique(values: readonly string[]): boolean {

@@ -10,30 +10,37 @@ import { sha256 } from "../crypto/hash.ts";
 import type { PublicSigningKey, SigningKey } from "../crypto/signing.ts";
 import { encodeJson, parseStrictJson } from "../crypto/strict-json.ts";
 import { ExclaveError, invariant } from "../errors.ts";
-import { type Charter, charterFields, moment, type StoredCharter } from "./charter.ts";
+import { charterFields, moment, type StoredCharter } from "./charter.ts";
 import { applyOrder, classOf, orderSchema, recordDecision } from "./orders.ts";
 
 const { hex } = charterFields;
 const text = z.string().min(1).max(4000);
 
-const decisionSchema = z.strictObject({
-  kind: z.literal("decision"),
-  format: z.literal(1),
-  state: hex(32),
-  order: orderSchema,
-  /** Why, in words, and the law that allows it. */
-  reason: text,
-  citation: text,
-  /** The payload of the charter that its author saw, and the ledger as the author saw it. */
-  charter: hex(32),
-  checkpoint: z.strictObject({ size: z.int().min(0), root: hex(32) }).optional(),
-  /** In the ledger before, or after, it counts for nothing. */
-  notBefore: moment,
-  notAfter: moment,
-  /** Of a destructive order: the announcement that this one carries out; absent in the announcement. */
-  carriesOut: hex(32).optional(),
-  random: hex(16),
-});
+const VALID_SECONDS_MAX = 366 * 86_400;
+
+const decisionSchema = z
+  .strictObject({
+    kind: z.literal("decision"),
+    format: z.literal(1),
+    state: hex(32),
+    order: orderSchema,
+    /** Why, in words, and the law that allows it. */
+    reason: text,
+    citation: text,
+    /** The payload of the charter that its author saw, and the ledger as the author saw it. */
+    charter: hex(32),
+    checkpoint: z.strictObject({ size: z.int().min(0), root: hex(32) }).optional(),
+    /** In the ledger before, or after, it counts for nothing. */
+    notBefore: moment,
+    notAfter: moment,
+    /** Of a destructive order: the announcement that this one carries out; absent in the announcement. */
+    carriesOut: hex(32).optional(),
+    random: hex(16),
+  })
+  .refine(({ notBefore, notAfter }) => {
+    const seconds = (Date.parse(notAfter) - Date.parse(notBefore)) / 1000;
+    return seconds > 0 && seconds <= VALID_SECONDS_MAX;
+  }, "a decision is valid for at most a year");
 export type Decision = z.infer<typeof decisionSchema>;
 
 const vetoSchema = z.strictObject({
@@ -132,11 +139,12 @@ export function mergePapers(papers: readonly OpenedPaper<PaperKind>[]): Uint8Arr
 export function applyDecision(
   before: StoredCharter,
   { id, paper: { order, carriesOut } }: Pick<OpenedPaper<"decision">, "id" | "paper">,
-  when: Pick<Charter, "time" | "random">,
+  at: Date,
 ): StoredCharter {
-  const enactment = { ...when, decision: id };
+  const enactment = { at, decision: id };
   const after = applyOrder(before, order, enactment);
-  const isAnnouncement = classOf(order) === "destructive" && carriesOut === undefined;
+  const isAnnouncement =
+    classOf(order, before.charter, at) === "destructive" && carriesOut === undefined;
   return isAnnouncement ? recordDecision(before, enactment) : after;
 }
 

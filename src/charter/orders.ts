@@ -4,20 +4,32 @@
  * that is not here is refused.
  */
 import { z } from "zod";
+import { toHex, utf8 } from "../crypto/bytes.ts";
+import { sha256 } from "../crypto/hash.ts";
 import { ExclaveError, isExclaveError } from "../errors.ts";
 import {
   type Charter,
   charterFields,
   moment,
+  momentOf,
+  ORDER_CLASSES,
   type OrderClass,
   type StoredCharter,
+  type Threshold,
   writeCharter,
 } from "./charter.ts";
 
 const { agent, constitution, hex, ledger, recovery, register, shortName, site, delaySeconds } =
   charterFields;
 
-const epochs = z.array(z.int().min(1).max(0xffffffff)).min(1).max(4096);
+const epochs = z
+  .array(z.int().min(1).max(0xffffffff))
+  .min(1)
+  .max(4096)
+  .refine(
+    (list) => list.every((epoch, i) => i === 0 || epoch > (list[i - 1] ?? 0)),
+    "in order, each once",
+  );
 
 /** The form of every order. */
 export const orderSchema = z.discriminatedUnion("kind", [
@@ -36,7 +48,7 @@ export const orderSchema = z.discriminatedUnion("kind", [
   z.strictObject({ kind: z.literal("admit-site"), site }),
   z.strictObject({ kind: z.literal("expel-site"), site: shortName }),
   /** A new register, or other terms for one that there is. */
-  z.strictObject({ kind: z.literal("define-register"), register, annex: hex(32) }),
+  z.strictObject({ kind: z.literal("define-register"), register }),
   z.strictObject({ kind: z.literal("retire-register"), register: hex(16) }),
   z.strictObject({ kind: z.literal("rotate-epoch"), register: hex(16) }),
   z.strictObject({ kind: z.literal("revoke-agent"), signing: z.string(), suspectFrom: moment }),
@@ -66,12 +78,111 @@ const CLASSES: Readonly<Record<OrderKind, OrderClass>> = {
   activate: "constitutional",
 };
 
-export function classOf(order: Order): OrderClass {
+/** An agent's statements from further back than this are not set aside by the day's business. */
+const REVOKED_BACK_SECONDS = 90 * 86_400;
+
+/**
+ * By what an order does, not by what it is called: to take a register's sites away, or to set aside the
+ * statements of years, is no everyday matter.
+ *
+ * @param at when it is in the ledger, or now
+ */
+export function classOf(order: Order, charter: Charter, at: Date): OrderClass {
+  if (order.kind === "define-register") {
+    const before = charter.registers.find(({ id }) => id === order.register.id);
+    return before && !onlyAdds(before, order.register) ? "constitutional" : "ordinary";
+  }
+  if (order.kind === "revoke-agent") {
+    const back = at.getTime() - Date.parse(order.suspectFrom);
+    return back > REVOKED_BACK_SECONDS * 1000 ? "constitutional" : "ordinary";
+  }
   return CLASSES[order.kind];
 }
 
-/** What of a charter does not follow from the order: when it was written, and which decision it is of. */
-export type Enactment = Pick<Charter, "time" | "random"> & { readonly decision: string };
+type Register = Charter["registers"][number];
+
+/** True when a register is the same but for sites more, losses survived more, or other details. */
+function onlyAdds(before: Register, after: Register): boolean {
+  return (
+    before.sites.every((site, i) => after.sites[i] === site) &&
+    (before.sites.length === 0 || after.k === before.k) &&
+    after.survive >= before.survive &&
+    after.epochSeconds === before.epochSeconds &&
+    after.sensitivity === before.sensitivity
+  );
+}
+
+/**
+ * What a decision must meet. Whoever loosens a rule must meet that rule: else the shortest way around
+ * every threshold would be to amend it first.
+ */
+export function requirementsOf(order: Order, before: Charter, after: Charter, at: Date): Threshold {
+  const { thresholds } = before.constitution;
+  const needed = new Set<OrderClass>([classOf(order, before, at)]);
+  for (const name of ORDER_CLASSES) {
+    if (isLooser(thresholds[name], after.constitution.thresholds[name])) needed.add(name);
+  }
+  if (after.constitution.freezeSignatures > before.constitution.freezeSignatures) {
+    needed.add("destructive");
+  }
+  if (after.retentionSeconds < before.retentionSeconds) needed.add("destructive");
+  if (after.releaseDelaySeconds < before.releaseDelaySeconds) needed.add("release");
+  const met = [...needed].map((name) => thresholds[name]);
+  return {
+    signatures: Math.max(...met.map(({ signatures }) => signatures)),
+    groups: met.flatMap(({ groups }) => groups),
+    timelockSeconds: Math.max(...met.map(({ timelockSeconds }) => timelockSeconds)),
+    vetoSignatures: Math.min(...met.map(({ vetoSignatures }) => vetoSignatures)),
+  };
+}
+
+function isLooser(before: Threshold, after: Threshold): boolean {
+  return (
+    after.signatures < before.signatures ||
+    after.timelockSeconds < before.timelockSeconds ||
+    after.vetoSignatures > before.vetoSignatures ||
+    !before.groups.every((group) =>
+      after.groups.some(
+        ({ jurisdictions, signatures }) =>
+          signatures >= group.signatures &&
+          jurisdictions.every((one) => group.jurisdictions.includes(one)),
+      ),
+    )
+  );
+}
+
+/**
+ * The sections of a charter that an order replaces or relies on, as one text: when it differs between the
+ * charter that the author saw and the one in force, somebody else's decision would be undone.
+ */
+export function sectionsOf(order: Order, charter: Charter): string {
+  switch (order.kind) {
+    case "amend":
+      return JSON.stringify(
+        Object.keys(order)
+          .filter((name) => name !== "kind")
+          .map((name) => charter[name as keyof Charter] ?? null),
+      );
+    case "define-register":
+    case "retire-register":
+    case "destroy": {
+      const id = order.kind === "define-register" ? order.register.id : order.register;
+      return JSON.stringify(charter.registers.find((one) => one.id === id) ?? null);
+    }
+    case "release":
+      return JSON.stringify(order.to === "reader" ? charter.reader : charter.recovery);
+    case "expel-site":
+      return JSON.stringify(charter.sites.find(({ name }) => name === order.site) ?? null);
+    case "admit-site":
+    case "rotate-epoch":
+    case "revoke-agent":
+    case "activate":
+      return "";
+  }
+}
+
+/** When a charter takes effect, and by which decision. */
+export type Enactment = { readonly at: Date; readonly decision: string };
 
 /**
  * The charter that follows when the order takes effect; a pure function, so that everybody has the same.
@@ -83,7 +194,7 @@ export function applyOrder(
   order: Order,
   enactment: Enactment,
 ): StoredCharter {
-  return follow(before, changesOf(before.charter, order), enactment);
+  return follow(before, changesOf(before.charter, order, enactment.at), enactment);
 }
 
 /** The charter that says that a decision took effect, and is the same in all else. */
@@ -94,15 +205,34 @@ export function recordDecision(before: StoredCharter, enactment: Enactment): Sto
 function follow(
   before: StoredCharter,
   changes: Partial<Charter>,
-  enactment: Enactment,
+  { at, decision }: Enactment,
 ): StoredCharter {
+  const { charter } = before;
+  const after = { ...charter, ...changes };
+  for (const [what, was, is] of [
+    ["share set", charter.recovery.shares.generation, after.recovery.shares.generation],
+    ["ledger", charter.ledger.generation, after.ledger.generation],
+    ["term", charter.term, after.term],
+  ] as const) {
+    if (is < was) throw unfit(`the generation of the ${what} would go back`);
+  }
+  for (const agent of charter.agents) {
+    const next = after.agents.find(({ signing }) => signing === agent.signing);
+    const was = agent.suspectFrom;
+    if (!next) throw unfit("an agent that wrote would be forgotten");
+    if (was !== undefined && (next.suspectFrom === undefined || next.suspectFrom > was)) {
+      throw unfit("what was set aside would count again");
+    }
+  }
   try {
     return writeCharter({
-      ...before.charter,
-      ...changes,
-      ...enactment,
-      version: before.charter.version + 1,
+      ...after,
+      version: charter.version + 1,
       previous: before.id,
+      decision,
+      // Both follow from what is known, so that there is one next charter and not as many as home likes.
+      time: momentOf(at),
+      random: toHex(sha256(utf8(`exclave/v1 next charter\0${before.id}${decision}`))).slice(0, 32),
     });
   } catch (cause) {
     if (!isExclaveError(cause, "malformed")) throw cause;
@@ -110,7 +240,7 @@ function follow(
   }
 }
 
-function changesOf(charter: Charter, order: Order): Partial<Charter> {
+function changesOf(charter: Charter, order: Order, at: Date): Partial<Charter> {
   switch (order.kind) {
     case "amend": {
       const { kind: _, ...sections } = order;
@@ -134,7 +264,6 @@ function changesOf(charter: Charter, order: Order): Partial<Charter> {
           ...charter.registers.filter(({ id }) => id !== order.register.id),
           order.register,
         ],
-        annex: order.annex,
       };
     case "retire-register":
       return {
@@ -145,23 +274,37 @@ function changesOf(charter: Charter, order: Order): Partial<Charter> {
       if (!charter.agents.some((agent) => agent.signing === signing)) {
         throw unfit("there is no such agent");
       }
+      if (Date.parse(order.suspectFrom) > at.getTime()) throw unfit("it is for a time to come");
       return {
         agents: charter.agents.map((agent) =>
-          agent.signing === signing ? { ...agent, suspectFrom } : agent,
+          agent.signing === signing
+            ? { ...agent, suspectFrom: earlier(agent.suspectFrom, suspectFrom) }
+            : agent,
         ),
       };
     }
     case "activate":
       if (order.agent.term !== charter.term + 1) throw unfit("it is not for the next term");
       return { term: order.agent.term, agents: [...charter.agents, order.agent] };
-    case "rotate-epoch":
     case "release":
+      if (order.to === "reader" && !charter.reader) throw unfit("there is no reader key");
+      requireRegister(charter, order.register);
+      return {};
+    case "rotate-epoch":
     case "destroy":
-      if (!charter.registers.some(({ id }) => id === order.register)) {
-        throw unfit(`there is no register ${order.register}`);
-      }
+      requireRegister(charter, order.register);
       return {};
   }
+}
+
+function requireRegister(charter: Charter, id: string): void {
+  if (!charter.registers.some((register) => register.id === id)) {
+    throw unfit(`there is no register ${id}`);
+  }
+}
+
+function earlier(one: string | undefined, other: string): string {
+  return one !== undefined && one < other ? one : other;
 }
 
 function without<T>(list: readonly T[], isIt: (one: T) => boolean, name: string): T[] {

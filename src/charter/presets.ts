@@ -7,15 +7,15 @@ import type { Constitution, OrderClass, Seat, Threshold } from "./charter.ts";
 
 const HOUR = 3600;
 const DAY = 24 * HOUR;
+const VETO_SIGNATURES = 2;
 
 type Preset = {
   readonly seats: number;
   readonly signatures: Readonly<Record<OrderClass, number>>;
   readonly timelockSeconds: Readonly<Record<OrderClass, number>>;
-  readonly vetoSignatures: number;
   readonly freezeSignatures: number;
-  /** Whether what changes the rules needs a signature from abroad. */
-  readonly abroad: boolean;
+  /** Seats abroad that there must be: what changes the rules needs a signature of one of them. */
+  readonly abroad: number;
 };
 
 const PRESETS: Readonly<Record<Constitution["preset"], Preset>> = {
@@ -24,18 +24,16 @@ const PRESETS: Readonly<Record<Constitution["preset"], Preset>> = {
     seats: 1,
     signatures: { ordinary: 1, constitutional: 1, destructive: 1, release: 1 },
     timelockSeconds: { ordinary: 0, constitutional: 0, destructive: 0, release: 0 },
-    vetoSignatures: 1,
     freezeSignatures: 1,
-    abroad: false,
+    abroad: 0,
   },
   /** Two of three, short delays: to run it with real data and few people. */
   pilot: {
     seats: 3,
     signatures: { ordinary: 2, constitutional: 2, destructive: 3, release: 2 },
     timelockSeconds: { ordinary: 0, constitutional: DAY, destructive: 7 * DAY, release: DAY },
-    vetoSignatures: 2,
     freezeSignatures: 2,
-    abroad: false,
+    abroad: 0,
   },
   /** Three of five, one of them abroad for what changes the rules, long delays. */
   state: {
@@ -47,9 +45,9 @@ const PRESETS: Readonly<Record<Constitution["preset"], Preset>> = {
       destructive: 30 * DAY,
       release: 2 * DAY,
     },
-    vetoSignatures: 2,
     freezeSignatures: 2,
-    abroad: true,
+    // Two, so that the death of one does not end all change.
+    abroad: 2,
   },
 };
 
@@ -76,21 +74,28 @@ export function constitutionOf(
       `the preset "${name}" needs ${preset.seats} seats, and there are ${seats.length}`,
     );
   }
-  const abroad = [...new Set(seats.map(({ jurisdiction }) => jurisdiction))].filter(
-    (jurisdiction) => jurisdiction !== home,
-  );
-  if (preset.abroad && abroad.length === 0) {
+  const abroad = seats.map(({ jurisdiction }) => jurisdiction).filter((one) => one !== home);
+  if (abroad.length < preset.abroad) {
     throw new ExclaveError(
       "usage",
-      `the preset "${name}" needs a seat abroad, so that what happens at home alone cannot change the rules`,
+      `the preset "${name}" needs ${preset.abroad} seats abroad, so that what happens at home alone cannot change the rules`,
     );
   }
-  const threshold = (orderClass: OrderClass): Threshold => ({
-    signatures: preset.signatures[orderClass],
-    groups:
-      preset.abroad && orderClass !== "ordinary" ? [{ jurisdictions: abroad, signatures: 1 }] : [],
-    timelockSeconds: preset.timelockSeconds[orderClass],
-  });
+  const threshold = (orderClass: OrderClass): Threshold => {
+    // Never a minority, however many seats there are.
+    const majority = Math.floor(seats.length / 2) + 1;
+    const signatures = Math.max(preset.signatures[orderClass], majority);
+    return {
+      signatures,
+      groups:
+        preset.abroad > 0 && orderClass !== "ordinary"
+          ? [{ jurisdictions: [...new Set(abroad)], signatures: 1 }]
+          : [],
+      timelockSeconds: preset.timelockSeconds[orderClass],
+      // Of those who did not sign; where two are left, both.
+      vetoSignatures: Math.min(VETO_SIGNATURES, Math.max(1, seats.length - signatures)),
+    };
+  };
   return {
     preset: name,
     seats: [...seats],
@@ -100,7 +105,6 @@ export function constitutionOf(
       destructive: threshold("destructive"),
       release: threshold("release"),
     },
-    vetoSignatures: preset.vetoSignatures,
     freezeSignatures: preset.freezeSignatures,
   };
 }

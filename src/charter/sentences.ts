@@ -1,21 +1,19 @@
 /** What a person reads before signing: a decision as a sentence, and what it changes, line by line. */
 import { toHex, utf8 } from "../crypto/bytes.ts";
 import { sha256 } from "../crypto/hash.ts";
+import { invariant } from "../errors.ts";
 import { displayName, fromText } from "../platform/names.ts";
-import type { Charter } from "./charter.ts";
+import { type Charter, constitutionId, ORDER_CLASSES } from "./charter.ts";
 import type { Decision } from "./decision.ts";
-import { classOf, type Order } from "./orders.ts";
+import { classOf, type Order, requirementsOf } from "./orders.ts";
 
 const DAY_SECONDS = 86_400;
-const HASH_CHARACTERS = 16;
-const LONG_CHARACTERS = 60;
+/** The shortest text that is taken for a key: no hash or label is as long. */
+const KEY_CHARACTERS = 201;
 
-/**
- * A key or another long value, short enough to compare: by its hash, because two keys can be made to
- * begin alike.
- */
+/** A key by its SHA-256: two keys can be made to begin alike. */
 function hashOf(text: string): string {
-  return `#${toHex(sha256(utf8(text))).slice(0, HASH_CHARACTERS)}`;
+  return `SHA-256 ${toHex(sha256(utf8(text)))}`;
 }
 
 /** A name as it may be shown: nothing in it can steer a terminal or pass for something else. */
@@ -57,10 +55,12 @@ export function sentenceOf(
       return `Expel the site ${order.site}${where}: nothing is written to it any more, and what it says counts no more.`;
     }
     case "define-register": {
-      const { id, sites, k, survive } = order.register;
+      const { id, sites, k, survive, epochSeconds, sensitivity } = order.register;
       if (sites.length === 0)
-        return `Declare ${register(id)} to be vital; nothing protects it yet.`;
-      return `Keep ${register(id)} at ${listed(sites)}: any ${k} of these ${sites.length} bring it back, fewer learn nothing, and each recovery point survives the loss of ${survive} from the start.`;
+        return charter.registers.some((one) => one.id === id)
+          ? `Take all sites from ${register(id)}: nothing protects it any more.`
+          : `Declare ${register(id)} to be vital; nothing protects it yet.`;
+      return `Keep ${register(id)} (${sensitivity}) at ${listed(sites)}: any ${k} of these ${sites.length} bring it back, fewer learn nothing, and each recovery point survives the loss of ${survive} from the start. Its epochs last ${duration(epochSeconds)}.`;
     }
     case "retire-register":
       return `Stop protecting ${register(order.register)}. Its recovery points stay; to destroy them is a decision of its own.`;
@@ -73,33 +73,60 @@ export function sentenceOf(
     case "destroy":
       return `DESTROY ${epochs(order.epochs)} of ${register(order.register)} at every site. This cannot be undone.`;
     case "activate":
-      return `Let another machine write from now on, in term ${order.agent.term}; the one before writes no more.`;
+      return `Let another machine, with the key ${hashOf(order.agent.signing)}, write from now on, in term ${order.agent.term}; the one before writes no more.`;
   }
 }
 
-/** When it can take effect, who must sign, and what becomes of it: sentences. */
-export function termsOf(decision: Decision, charter: Charter): readonly string[] {
-  const orderClass = classOf(decision.order);
-  const { signatures, groups, timelockSeconds } = charter.constitution.thresholds[orderClass];
+/**
+ * Who must sign, when it can take effect, and what else to know: sentences.
+ *
+ * @param after the charter that would follow, as `applyDecision` gives it
+ */
+export function termsOf(
+  decision: Decision,
+  before: Charter,
+  after: Charter,
+  now: Date,
+): readonly string[] {
+  const { order } = decision;
+  const { signatures, groups, timelockSeconds, vetoSignatures } = requirementsOf(
+    order,
+    before,
+    after,
+    now,
+  );
+  const from = groups
+    .map(
+      (group) =>
+        `, ${group.signatures} of them from ${group.jurisdictions.map(country).join(" or ")}`,
+    )
+    .join("");
   const terms = [
-    `It needs ${signatures} of ${charter.constitution.seats.length} seats${groups
-      .map(
-        (group) =>
-          `, ${group.signatures} of them from ${group.jurisdictions.map(country).join(" or ")}`,
-      )
-      .join("")}.`,
+    `It needs ${signatures} of ${before.constitution.seats.length} seats${from}.`,
     timelockSeconds === 0
-      ? "It takes effect as soon as it is in the ledger."
-      : `It takes effect ${duration(timelockSeconds)} after it is seen in the ledger, unless ${charter.constitution.vetoSignatures} seats veto it.`,
-    `It counts when it is in the ledger from ${decision.notBefore} to ${decision.notAfter}.`,
+      ? "It takes effect as soon as the ledger has all signatures."
+      : `It takes effect ${duration(timelockSeconds)} after the ledger has all signatures, unless ${vetoSignatures} seats veto it.`,
+    `It counts from ${decision.notBefore} to ${decision.notAfter}.`,
   ];
-  if (orderClass !== "destructive") return terms;
-  return [
-    ...terms,
-    decision.carriesOut === undefined
-      ? "It announces, and does nothing else: to carry it out takes a second decision."
-      : `It carries out what was announced by ${decision.carriesOut.slice(0, HASH_CHARACTERS)}….`,
-  ];
+  if (constitutionId(before) !== constitutionId(after)) {
+    const { thresholds } = after.constitution;
+    for (const name of ORDER_CLASSES) {
+      terms.push(
+        `From then on ${name} decisions need ${thresholds[name].signatures} of ${after.constitution.seats.length} seats and wait ${duration(thresholds[name].timelockSeconds)}.`,
+      );
+    }
+  }
+  if (order.kind === "release") {
+    terms.push(`The sites release ${duration(before.releaseDelaySeconds)} after it took effect.`);
+  }
+  if (classOf(order, before, now) === "destructive") {
+    terms.push(
+      decision.carriesOut === undefined
+        ? "It announces, and does nothing else: to carry it out takes a second decision, made after it took effect."
+        : `It carries out what was announced by decision ${decision.carriesOut}.`,
+    );
+  }
+  return terms;
 }
 
 /** One thing that differs: where in the charter, and how it reads before and after; absent where it was not. */
@@ -109,7 +136,7 @@ export type Difference = {
   readonly after?: string;
 };
 
-/** What differs between two charters, version and the like aside. */
+/** What differs between two charters, version and the like aside; a new charter against nothing shows all of it. */
 export function differencesOf(before: Charter, after: Charter): readonly Difference[] {
   const bookkeeping = new Set(["version", "previous", "decision", "time", "random"]);
   const [one, other] = [leaves(before), leaves(after)];
@@ -118,33 +145,49 @@ export function differencesOf(before: Charter, after: Charter): readonly Differe
     .filter((path) => !bookkeeping.has(path) && one.get(path) !== other.get(path))
     .map((path) => ({
       path,
-      ...(one.has(path) ? { before: leafText(one.get(path) ?? "") } : {}),
-      ...(other.has(path) ? { after: leafText(other.get(path) ?? "") } : {}),
+      ...(one.has(path) ? { before: leafText(one.get(path)) } : {}),
+      ...(other.has(path) ? { after: leafText(other.get(path)) } : {}),
     }));
 }
 
-/** Every value of a document by its path; members of lists by what they are called, so that order is no change. */
+/**
+ * Every value of a document by its path. Members of a list are called by what names them, where all have
+ * names and no two the same, and by their place otherwise; the order of names is a value too, since it can
+ * matter, and so is an empty list.
+ */
 function leaves(value: unknown, path = "", into = new Map<string, string>()): Map<string, string> {
   if (Array.isArray(value)) {
-    for (const [i, one] of value.entries()) leaves(one, `${path}[${nameIn(one) ?? i}]`, into);
+    const names = value.map(nameIn);
+    const areNamed =
+      names.every((name) => name !== undefined) && new Set(names).size === names.length;
+    if (areNamed) into.set(`${path} (in order)`, names.join(", ") || "none");
+    for (const [i, one] of value.entries()) {
+      leaves(one, `${path}[${areNamed ? names[i] : i + 1}]`, into);
+    }
   } else if (typeof value === "object" && value !== null) {
-    for (const [key, one] of Object.entries(value))
+    for (const [key, one] of Object.entries(value)) {
       leaves(one, path ? `${path}.${key}` : key, into);
+    }
   } else {
+    invariant(!into.has(path), "every value has a path of its own");
     into.set(path, String(value));
   }
   return into;
 }
 
-function leafText(text: string): string {
-  return text.length > LONG_CHARACTERS ? hashOf(text) : shown(text);
+/** Keys are shown by their hash, whole; all else as it is. */
+function leafText(text: string | undefined): string {
+  if (text === undefined) return "";
+  return text.length >= KEY_CHARACTERS && /^[A-Za-z0-9+/=]+$/.test(text)
+    ? hashOf(text)
+    : shown(text);
 }
 
 function nameIn(one: unknown): string | undefined {
-  if (typeof one !== "object" || one === null) return undefined;
-  const { name, id, signing, person } = one as Readonly<Record<string, unknown>>;
-  const called = name ?? id ?? person ?? signing;
-  return typeof called === "string" ? leafText(called) : undefined;
+  if (typeof one === "string") return undefined;
+  const { name, id } = one as Readonly<Record<string, unknown>>;
+  const called = name ?? id;
+  return typeof called === "string" ? shown(called) : undefined;
 }
 
 function amendedParts(order: Order & { readonly kind: "amend" }): readonly string[] {

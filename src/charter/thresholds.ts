@@ -6,7 +6,7 @@
  */
 import { fromBase64 } from "../crypto/bytes.ts";
 import { type PublicSigningKey, parseSigningPublicKey } from "../crypto/signing.ts";
-import type { Constitution, OrderClass, Seat } from "./charter.ts";
+import type { Constitution, Seat, Threshold } from "./charter.ts";
 
 /** The keys that the seats of a constitution sign with, by key id, as `openEnvelope` wants them. */
 export function seatKeys(constitution: Constitution): ReadonlyMap<string, PublicSigningKey> {
@@ -26,24 +26,35 @@ export function seatKeys(constitution: Constitution): ReadonlyMap<string, Public
  */
 export function seatsThatSigned(
   constitution: Constitution,
-  keyIds: readonly string[],
+  keyIds: Iterable<string>,
   at: Date,
 ): readonly Seat[] {
   const signed = new Set(keyIds);
+  const ids = seatKeyIds(constitution);
   return constitution.seats.filter(
-    ({ people, until }) =>
-      at.getTime() < Date.parse(until) &&
-      people.some(({ key }) => signed.has(parseSigningPublicKey(fromBase64(key)).id)),
+    ({ until }, i) =>
+      at.getTime() < Date.parse(until) && ids[i]?.some((id) => signed.has(id)) === true,
   );
 }
 
-/** What is missing for a decision of this class, as sentences; none when its threshold is met. */
-export function missingFor(
-  constitution: Constitution,
-  orderClass: OrderClass,
-  seats: readonly Seat[],
-): readonly string[] {
-  const { signatures, groups } = constitution.thresholds[orderClass];
+/** The key ids of each seat. Kept with the constitution: to take a key apart takes longer than all else. */
+function seatKeyIds(constitution: Constitution): readonly (readonly string[])[] {
+  let ids = KEY_IDS.get(constitution);
+  if (!ids) {
+    ids = constitution.seats.map(({ people }) =>
+      people.map(({ key }) => parseSigningPublicKey(fromBase64(key)).id),
+    );
+    KEY_IDS.set(constitution, ids);
+  }
+  return ids;
+}
+
+/** What follows from an object that never changes; nothing is kept alive by it. */
+const KEY_IDS = new WeakMap<Constitution, readonly (readonly string[])[]>();
+
+/** What is missing to meet a threshold, as sentences; none when it is met. */
+export function missingFor(threshold: Threshold, seats: readonly Seat[]): readonly string[] {
+  const { signatures, groups } = threshold;
   const missing: string[] = [];
   if (seats.length < signatures) {
     missing.push(`${seats.length} of the ${signatures} signatures that it needs`);
