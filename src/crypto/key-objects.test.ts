@@ -87,3 +87,11 @@ test("an ML-KEM key with a coefficient not below q is refused (FIPS 203, 7.2)", 
   raw.set([0xff, 0xff, 0xff], 0);
   assert.throws(() => importPublic(ML_KEM_1024, raw), badKey);
 });
+
+test("an Ed25519 point of small order is no key, wherever a key is read", () => {
+  for (const start of [0, 1]) {
+    const raw = new Uint8Array(32);
+    raw[0] = start;
+    assert.throws(() => importPublic(ED25519, raw), badKey);
+  }
+});

@@ -5,7 +5,7 @@
  */
 import { createPrivateKey, createPublicKey, type KeyObject } from "node:crypto";
 import { ExclaveError } from "../errors.ts";
-import { concat, fromHex, plain, wipe } from "./bytes.ts";
+import { concat, fromHex, plain, toHex, wipe } from "./bytes.ts";
 
 interface KeyForm {
   readonly name: string;
@@ -84,8 +84,8 @@ export function importPrivate(form: KeyForm, raw: Uint8Array): KeyObject {
 
 /**
  * The public key of raw bytes. Throws `bad-key` for a wrong length, a P-384 point that is not an
- * uncompressed one on the curve (so never the point at infinity), and an ML-KEM key that fails the
- * modulus check of FIPS 203, section 7.2.
+ * uncompressed one on the curve (so never the point at infinity), an Ed25519 point of small order, and an
+ * ML-KEM key that fails the modulus check of FIPS 203, section 7.2.
  */
 export function importPublic(form: KeyForm, raw: Uint8Array): KeyObject {
   if (raw.byteLength !== form.publicBytes)
@@ -93,6 +93,7 @@ export function importPublic(form: KeyForm, raw: Uint8Array): KeyObject {
   // OpenSSL would also take the "hybrid" point forms 06 and 07, a second spelling of the same key.
   if (form === P384 && raw[0] !== 0x04)
     throw badKey("a public P-384 key is not an uncompressed point");
+  if (form === ED25519 && isSmallOrder(raw)) throw badKey("a public Ed25519 key has small order");
   try {
     return createPublicKey({
       key: view(concat(form.spkiPrefix, raw)),
@@ -121,6 +122,27 @@ export function exportPublic(form: KeyForm, key: KeyObject): Uint8Array {
 /** Not in constant time, and that tells nothing: a derived scalar fails with probability below 2^-190. */
 function isP384Scalar(raw: Uint8Array): boolean {
   return raw.some((byte) => byte !== 0) && Buffer.compare(raw, P384_ORDER) < 0;
+}
+
+/**
+ * The y coordinates of the points of order 1, 2, 4 and 8, little-endian, and the two that are again the
+ * same modulo p (p and p + 1). Under such a key one signature verifies for many messages, and OpenSSL
+ * does not refuse it (Chalkias, Garillot, Nikolaenko: "Taming the many EdDSAs", SSR 2020).
+ */
+const SMALL_ORDER_Y: ReadonlySet<string> = new Set([
+  "0000000000000000000000000000000000000000000000000000000000000000",
+  "0100000000000000000000000000000000000000000000000000000000000000",
+  "ecffffffffffffffffffffffffffffffffffffffffffffffffffffffffffff7f",
+  "26e8958fc2b227b045c3f489f2ef98f0d5dfac05d3c63339b13802886d53fc05",
+  "c7176a703d4dd84fba3c0b760d10670f2a2053fa2c39ccc64ec7fd7792ac037a",
+  "edffffffffffffffffffffffffffffffffffffffffffffffffffffffffffff7f",
+  "eeffffffffffffffffffffffffffffffffffffffffffffffffffffffffffff7f",
+]);
+
+function isSmallOrder(point: Uint8Array): boolean {
+  const y = Uint8Array.from(point);
+  y[31] = (y[31] ?? 0) & 0x7f;
+  return SMALL_ORDER_Y.has(toHex(y));
 }
 
 function view(bytes: Uint8Array): Buffer {

@@ -79,8 +79,6 @@ export function parseSigningPublicKey(bytes: Uint8Array): PublicSigningKey {
   }
   const copy = Uint8Array.from(bytes);
   const ed25519Bytes = copy.subarray(0, ED25519.publicBytes);
-  if (isSmallOrder(ed25519Bytes))
-    throw new ExclaveError("bad-key", "a public Ed25519 key has small order");
   return {
     id: toHex(sha256(KEY_ID_LABEL, copy)),
     bytes: copy,
@@ -115,25 +113,4 @@ export function verify(key: PublicSigningKey, message: Uint8Array, signature: Ui
     signature.subarray(ED25519_SIGNATURE_BYTES),
   );
   return ed25519Good && mlDsa87Good;
-}
-
-/**
- * The y coordinates of the points of order 1, 2, 4 and 8, little-endian, and the two that are again the
- * same modulo p (p and p + 1). Under such a key one signature verifies for many messages, and OpenSSL
- * does not refuse it (Chalkias, Garillot, Nikolaenko: "Taming the many EdDSAs", SSR 2020).
- */
-const SMALL_ORDER_Y: ReadonlySet<string> = new Set([
-  "0000000000000000000000000000000000000000000000000000000000000000",
-  "0100000000000000000000000000000000000000000000000000000000000000",
-  "ecffffffffffffffffffffffffffffffffffffffffffffffffffffffffffff7f",
-  "26e8958fc2b227b045c3f489f2ef98f0d5dfac05d3c63339b13802886d53fc05",
-  "c7176a703d4dd84fba3c0b760d10670f2a2053fa2c39ccc64ec7fd7792ac037a",
-  "edffffffffffffffffffffffffffffffffffffffffffffffffffffffffffff7f",
-  "eeffffffffffffffffffffffffffffffffffffffffffffffffffffffffffff7f",
-]);
-
-function isSmallOrder(point: Uint8Array): boolean {
-  const y = Uint8Array.from(point);
-  y[31] = (y[31] ?? 0) & 0x7f;
-  return SMALL_ORDER_Y.has(toHex(y));
 }
