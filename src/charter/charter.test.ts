@@ -1,15 +1,39 @@
 /** Charters and decisions: what counts, and a table of attacks, each refused in its own way. */
 import assert from "node:assert/strict";
-import { randomBytes } from "node:crypto";
 import { test } from "node:test";
 import fc from "fast-check";
-import { toBase64, toHex, utf8 } from "../crypto/bytes.ts";
-import { sha256 } from "../crypto/hash.ts";
-import { kemKeyPairFromSeed } from "../crypto/kem.ts";
-import { type SigningKey, signingKeyFromSeed } from "../crypto/signing.ts";
+import {
+  admit,
+  amend,
+  constitution,
+  type Day,
+  DEPUTY,
+  day,
+  decisionOf,
+  destroy,
+  expel,
+  facts,
+  founding,
+  freeze,
+  HOME_AND_ABROAD,
+  historyOf,
+  keyOf,
+  logged,
+  NOW,
+  person,
+  publicKey,
+  REGISTER,
+  SEATS,
+  STATE,
+  seenOn,
+  signed,
+  standing,
+  veto,
+} from "../../test/support/charter.ts";
+import { utf8 } from "../crypto/bytes.ts";
 import { encodeJson } from "../crypto/strict-json.ts";
 import { isExclaveError } from "../errors.ts";
-import { assess, type Facts, keysFor, type Logged, type Standing } from "./assess.ts";
+import { assess, keysFor, type Standing } from "./assess.ts";
 import {
   type Charter,
   type Constitution,
@@ -25,252 +49,12 @@ import {
   mergePapers,
   type OpenedPaper,
   openPaper,
-  type PaperKind,
   signPaper,
-  type Veto,
 } from "./decision.ts";
 import { applyOrder, type Order } from "./orders.ts";
 import { constitutionOf, seatsOf } from "./presets.ts";
 import { differencesOf, sentenceOf, termsOf } from "./sentences.ts";
 import { missingFor, seatsThatSigned } from "./thresholds.ts";
-
-const STATE = "ab".repeat(32);
-const random = (): string => toHex(randomBytes(16));
-const person = (name: string): string => toHex(sha256(utf8(`person ${name}`)));
-const keyOf = (name: string): SigningKey => signingKeyFromSeed(sha256(utf8(`key of ${name}`)));
-const publicKey = (name: string): string => toBase64(keyOf(name).publicKey.bytes);
-
-const SEATS = ["pm", "justice", "interior", "opposition", "abroad"] as const;
-const DEPUTY = "deputy-justice";
-const at = (text: string): Date => new Date(`2026-${text}Z`);
-const NOW = at("06-10T12:00:00");
-
-const constitution: Constitution = {
-  preset: "state",
-  seats: SEATS.map((name) => ({
-    name,
-    office: `The office of ${name}`,
-    institution: "Government",
-    jurisdiction: name === "abroad" ? "LU" : "BZ",
-    until: "2030-01-01T00:00:00Z",
-    people: [
-      { person: person(name), key: publicKey(name) },
-      ...(name === "justice" ? [{ person: person(DEPUTY), key: publicKey(DEPUTY) }] : []),
-    ],
-  })),
-  thresholds: {
-    ordinary: { signatures: 3, groups: [], timelockSeconds: 0, vetoSignatures: 2 },
-    constitutional: {
-      signatures: 3,
-      groups: [{ jurisdictions: ["LU", "EE"], signatures: 1 }],
-      timelockSeconds: 7 * 86_400,
-      vetoSignatures: 2,
-    },
-    destructive: {
-      signatures: 4,
-      groups: [],
-      timelockSeconds: 30 * 86_400,
-      vetoSignatures: 1,
-    },
-    release: { signatures: 3, groups: [], timelockSeconds: 2 * 86_400, vetoSignatures: 1 },
-  },
-  freezeSignatures: 2,
-};
-
-const REGISTER = "11".repeat(16);
-const kem = toBase64(kemKeyPairFromSeed(new Uint8Array(32)).publicKey);
-const details = "78".repeat(32);
-const verifier = (type: string): string =>
-  `exclave.example/belize/1+0123abcd+${toBase64(utf8(type))}`;
-const founding = writeCharter({
-  kind: "charter",
-  format: 2,
-  version: 1,
-  name: "Belize",
-  time: "2026-01-01T00:00:00Z",
-  random: "00".repeat(16),
-  term: 1,
-  review: "2027-01-01T00:00:00Z",
-  crypto: "exclave/v1",
-  constitution,
-  recovery: {
-    kem,
-    signing: publicKey("recovery"),
-    shares: {
-      setId: "22".repeat(16),
-      generation: 1,
-      k: 2,
-      n: 3,
-      secretCommitment: "33".repeat(32),
-      shareCommitments: ["44", "55", "66"].map((byte) => byte.repeat(32)),
-    },
-    holders: [0, 1, 2].map((index) => ({
-      index,
-      office: `Key holder ${index}`,
-      jurisdiction: "BZ",
-      person: person(`holder ${index}`),
-    })),
-  },
-  agents: [
-    {
-      signing: publicKey("agent"),
-      term: 1,
-      registers: [],
-      quotaBytesPerDay: 1e12,
-      quotaObjectsPerDay: 1e6,
-    },
-  ],
-  sites: ["bb", "kn", "lu", "ee", "ca"].map((name) => ({
-    name,
-    country: name.toUpperCase(),
-    operator: `Operator ${name}`,
-    hazardZone: `Zone ${name}`,
-  })),
-  registers: [
-    {
-      id: REGISTER,
-      details,
-      sites: ["bb", "kn", "lu"],
-      k: 2,
-      survive: 1,
-      epochSeconds: 90 * 86_400,
-      sensitivity: "confidential",
-    },
-  ],
-  ledger: {
-    origin: "exclave.example/belize/1",
-    generation: 1,
-    keys: [verifier("ed25519"), verifier("ml-dsa-44")],
-    witnesses: [],
-    quorum: 0,
-  },
-  retentionSeconds: 365 * 86_400,
-  releaseDelaySeconds: 86_400,
-  annex: "77".repeat(32),
-});
-
-const decisionOf = (order: Order, changes: Partial<Decision> = {}): Decision => ({
-  kind: "decision",
-  format: 1,
-  state: STATE,
-  order,
-  reason: "Because it is needed",
-  citation: "Act 7 of 2026, section 3",
-  charter: founding.id,
-  notBefore: "2026-01-01T00:00:00Z",
-  notAfter: "2026-12-31T00:00:00Z",
-  random: random(),
-  ...changes,
-});
-
-/** The decision with the signatures of these people. */
-function signed(
-  decision: Decision,
-  names: readonly string[],
-  charters: readonly Charter[] = [founding.charter],
-): OpenedPaper<"decision"> {
-  const trusted = keysFor(charters);
-  const [first, ...others] = names.map(keyOf);
-  let opened = openPaper("decision", signPaper(decision, first!), STATE, trusted);
-  for (const key of others) {
-    opened = openPaper("decision", addSignature(opened, key), STATE, trusted);
-  }
-  return opened;
-}
-
-const veto = (decision: string, name: string, changes: Partial<Veto> = {}): OpenedPaper<"veto"> =>
-  openPaper(
-    "veto",
-    signPaper(
-      {
-        kind: "veto",
-        format: 1,
-        state: STATE,
-        decision,
-        reason: "No",
-        time: "2026-06-02T00:00:00Z",
-        random: random(),
-        ...changes,
-      },
-      keyOf(name),
-    ),
-    STATE,
-    keysFor([founding.charter]),
-  );
-
-function freeze(names: readonly string[], from: string, until: string): OpenedPaper<"freeze"> {
-  const trusted = keysFor([founding.charter]);
-  const paper: Freeze = {
-    kind: "freeze",
-    format: 1,
-    state: STATE,
-    from: `2026-${from}T00:00:00Z`,
-    until: `2026-${until}T00:00:00Z`,
-    reason: "Something is wrong",
-    random: random(),
-  };
-  let opened = openPaper("freeze", signPaper(paper, keyOf(names[0]!)), STATE, trusted);
-  for (const name of names.slice(1)) {
-    opened = openPaper("freeze", addSignature(opened, keyOf(name)), STATE, trusted);
-  }
-  return opened;
-}
-
-const facts = (changes: Partial<Facts> = {}): Facts => ({
-  history: [founding],
-  decisions: [],
-  vetoes: [],
-  freezes: [],
-  enacted: new Map(),
-  hadCheckpoint: () => true,
-  now: NOW,
-  ...changes,
-});
-
-type Day = string;
-const day = (text: Day): Date => at(`${text}T12:00:00`);
-
-/** In the ledger, in the order given, each on its day. */
-function logged<K extends PaperKind>(
-  ...papers: readonly (readonly [OpenedPaper<K>, Day])[]
-): readonly Logged<K>[] {
-  return papers.map(([opened, when], position) => ({ opened, position, at: day(when) }));
-}
-
-/** Where a decision stands that was in the ledger, with all its signatures, on that day. */
-const seenOn = (
-  decision: OpenedPaper<"decision">,
-  when: Day,
-  changes: Partial<Facts> = {},
-): Standing => assess(decision, facts({ decisions: logged([decision, when]), ...changes }));
-
-/** Charters one after another, from the founding one, by these orders. */
-function historyOf(...orders: readonly Order[]): readonly StoredCharter[] {
-  const history = [founding];
-  for (const [i, order] of orders.entries()) {
-    const enactment = { at: day(`02-0${i + 1}`), decision: toHex(sha256(utf8(`order ${i}`))) };
-    history.push(applyOrder(history.at(-1)!, order, enactment));
-  }
-  return history;
-}
-
-const admit: Order & { readonly kind: "admit-site" } = {
-  kind: "admit-site",
-  site: { name: "pt", country: "PT", operator: "Operator pt", hazardZone: "Zone pt" },
-};
-const expel: Order = { kind: "expel-site", site: "ca" };
-const destroy: Order = { kind: "destroy", register: REGISTER, epochs: [65_536] };
-const amend = (changes: Partial<Constitution>): Order => ({
-  kind: "amend",
-  constitution: { ...constitution, ...changes },
-});
-
-function standing(actual: Standing, status: Standing["status"], says?: RegExp): void {
-  assert.equal(actual.status, status, JSON.stringify(actual));
-  if (says) assert.match(JSON.stringify(actual), says);
-}
-
-const HOME_AND_ABROAD = ["pm", "justice", "abroad"] as const;
 
 test("a decision waits for its signatures, the ledger and its timelock, and then is ripe for a while", () => {
   standing(assess(signed(decisionOf(expel), ["pm", "abroad"]), facts()), "unsigned", /2 of the 3/);

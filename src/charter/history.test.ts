@@ -1,0 +1,214 @@
+import assert from "node:assert/strict";
+import { test } from "node:test";
+import {
+  admit,
+  amend,
+  constitution,
+  day,
+  decisionOf,
+  destroy,
+  expel,
+  founding,
+  freeze,
+  HOME_AND_ABROAD,
+  keyOf,
+  person,
+  publicKey,
+  STATE,
+  signed,
+  veto,
+} from "../../test/support/charter.ts";
+import type { StoredCharter } from "./charter.ts";
+import { type Decision, signPaper } from "./decision.ts";
+import {
+  charterAfter,
+  type History,
+  type HistoryEntry,
+  nextToEnact,
+  replay,
+  standings,
+} from "./history.ts";
+import { applyOrder, type Order } from "./orders.ts";
+
+/** A ledger that grows: each entry on its day. */
+class Book {
+  readonly entries: HistoryEntry[] = [];
+
+  add(kind: HistoryEntry["kind"], bytes: Uint8Array, on: string): this {
+    this.entries.push({ kind, bytes, position: this.entries.length, at: day(on) });
+    return this;
+  }
+
+  decide(
+    order: Order,
+    names: readonly string[],
+    on: string,
+    changes: Partial<Decision> = {},
+  ): string {
+    const after =
+      order.kind === "amend"
+        ? [applyOrder(founding, order, { at: day(on), decision: "00".repeat(32) }).charter]
+        : [];
+    const opened = signed(decisionOf(order, changes), names, [founding.charter, ...after]);
+    this.add("decision", opened.envelope, on);
+    return opened.id;
+  }
+
+  read(on: string): History {
+    return replay(founding, STATE, this.entries, { hadCheckpoint: () => true, now: day(on) });
+  }
+
+  /** Publishes the charter that follows, as home does. */
+  enact(on: string): StoredCharter {
+    const facts = this.read(on);
+    const next = nextToEnact(facts);
+    assert.ok(next, "something is ripe");
+    const charter = charterAfter(facts, next);
+    this.add("charter", charter.payload, on);
+    return charter;
+  }
+}
+
+const current = (book: Book, on: string): StoredCharter => book.read(on).history.at(-1) ?? founding;
+
+test("from founding to today: decisions are enacted one by one, and everybody reads the same", () => {
+  const book = new Book();
+  const admitted = book.decide(admit, ["pm", "justice", "interior"], "03-01");
+  const first = book.enact("03-02");
+  const expelled = book.decide(expel, HOME_AND_ABROAD, "03-03");
+  assert.equal(nextToEnact(book.read("03-09")), undefined);
+  const second = book.enact("03-10");
+  const { history, enacted, quarantined } = book.read("03-11");
+  assert.deepEqual(
+    history.map(({ id }) => id),
+    [founding.id, first.id, second.id],
+  );
+  assert.deepEqual([...enacted.keys()], [admitted, expelled]);
+  assert.deepEqual(quarantined, []);
+  assert.deepEqual(
+    second.charter.sites.map(({ name }) => name),
+    ["bb", "kn", "lu", "ee", "pt"],
+  );
+  // It says from when it holds, not when somebody wrote it down.
+  assert.equal(second.charter.time, "2026-03-10T12:00:00Z");
+  assert.equal(current(book, "12-01").id, second.id);
+  assert.equal(standings(book.read("03-11")).get(expelled)?.status, "enacted");
+});
+
+test("of two that are ripe the first takes effect first; home cannot choose", () => {
+  const book = new Book();
+  const first = book.decide(expel, HOME_AND_ABROAD, "03-05");
+  const same = book.decide(expel, HOME_AND_ABROAD, "03-05", { reason: "The same day, later" });
+  assert.notEqual(first, same);
+  assert.equal(nextToEnact(book.read("03-20"))?.decision.id, first);
+  book.entries.splice(0);
+  const slow = book.decide(expel, HOME_AND_ABROAD, "03-01");
+  const quick = book.decide(admit, HOME_AND_ABROAD, "03-06");
+  const facts = book.read("03-20");
+  const ripe = nextToEnact(facts);
+  assert.equal(ripe?.decision.id, quick, "ripe since the 6th, before the 8th");
+  const chosen = facts.decisions.find(({ opened }) => opened.id === slow);
+  assert.ok(chosen && ripe);
+  const favoured = charterAfter(facts, { decision: chosen.opened, since: day("03-08") });
+  book.add("charter", favoured.payload, "03-20");
+  const read = book.read("03-21");
+  assert.equal(read.history.length, 1);
+  assert.match(read.quarantined[0]?.why ?? "", /takes effect first/);
+});
+
+test("a charter that does not follow, or not yet, or says more, counts for nothing", () => {
+  const book = new Book();
+  const id = book.decide(expel, HOME_AND_ABROAD, "03-01");
+  const decision = book.read("03-02").decisions[0]?.opened;
+  assert.ok(decision);
+  const right = charterAfter(book.read("03-02"), { decision, since: day("03-08") });
+  const wrong: readonly (readonly [string, Uint8Array, RegExp])[] = [
+    ["03-07", right.payload, /no decision can take effect/],
+    [
+      "03-09",
+      charterAfter(book.read("03-02"), { decision, since: day("03-09") }).payload,
+      /not the charter that follows/,
+    ],
+    [
+      "03-09",
+      applyOrder(founding, admit, { at: day("03-08"), decision: id }).payload,
+      /not the charter that follows/,
+    ],
+    ["03-09", founding.payload, /takes effect first/],
+    ["03-09", new TextEncoder().encode("{}"), /form that is not known/],
+  ];
+  for (const [on, bytes] of wrong) book.add("charter", bytes, on);
+  book.add("charter", right.payload, "03-10");
+  // The same once more: it is not the next one any longer.
+  book.add("charter", right.payload, "03-11");
+  const { history, quarantined } = book.read("03-12");
+  assert.deepEqual(
+    history.map(({ id }) => id),
+    [founding.id, right.id],
+  );
+  assert.deepEqual(
+    quarantined.map(({ position }) => position),
+    [1, 2, 3, 4, 5, 7],
+  );
+  for (const [i, [, , why]] of wrong.entries()) assert.match(quarantined[i]?.why ?? "", why);
+});
+
+test("what comes later changes nothing of what was: not a veto, not a freeze of years after", () => {
+  const book = new Book();
+  const id = book.decide(expel, HOME_AND_ABROAD, "03-01");
+  const charter = book.enact("03-08");
+  for (const name of ["interior", "opposition"]) {
+    book.add("veto", veto(id, name, { time: "2026-03-02T00:00:00Z" }).envelope, "09-01");
+  }
+  book.add("freeze", freeze(["interior", "opposition"], "03-05", "03-18").envelope, "09-01");
+  assert.equal(current(book, "10-01").id, charter.id);
+});
+
+test("what strangers put into the ledger is named and stops nothing", () => {
+  const book = new Book();
+  book.add("decision", new TextEncoder().encode("junk"), "03-01");
+  book.add("veto", signed(decisionOf(expel), ["pm"]).envelope, "03-01");
+  const foreign = decisionOf(expel, { state: "cd".repeat(32) });
+  book.add("decision", signPaper(foreign, keyOf("pm")), "03-01");
+  book.decide(admit, HOME_AND_ABROAD, "03-02");
+  book.enact("03-02");
+  const { history, quarantined } = book.read("03-03");
+  assert.equal(history.length, 2);
+  assert.deepEqual(
+    quarantined.map(({ position }) => position),
+    [0, 1, 2],
+  );
+});
+
+test("new seats sign from the charter that seats them on, and the old ones no more", () => {
+  const seats = constitution.seats.map((seat) =>
+    seat.name === "interior"
+      ? { ...seat, people: [{ person: person("next"), key: publicKey("next") }] }
+      : seat,
+  );
+  const book = new Book();
+  book.decide(amend({ seats }), [...HOME_AND_ABROAD, "next"], "03-01");
+  const { id: charter, charter: now } = book.enact("03-08");
+  const open = (names: readonly string[]) => {
+    const opened = signed(decisionOf(admit, { charter }), names, [founding.charter, now]);
+    book.add("decision", opened.envelope, "03-09");
+    return standings(book.read("03-09")).get(opened.id)?.status;
+  };
+  assert.equal(open(["pm", "justice", "interior"]), "unsigned");
+  assert.equal(open(["pm", "justice", "next"]), "ripe");
+});
+
+test("destruction goes its two steps through the ledger, and no second time", () => {
+  const names = ["pm", "justice", "interior", "abroad"];
+  const book = new Book();
+  const announcement = book.decide(destroy, names, "03-01");
+  const together = book.decide(destroy, names, "03-01", { carriesOut: announcement });
+  const announced = book.enact("04-01");
+  assert.equal(standings(book.read("05-20")).get(together)?.status, "void");
+  const changes = { carriesOut: announcement, charter: announced.id };
+  const carried = book.decide(destroy, names, "04-02", changes);
+  assert.equal(standings(book.read("05-01")).get(carried)?.status, "waiting");
+  book.enact("05-03");
+  const again = book.decide(destroy, names, "05-04", changes);
+  assert.equal(standings(book.read("06-10")).get(again)?.status, "void");
+});
