@@ -6,6 +6,7 @@
 import { DatabaseSync } from "node:sqlite";
 import { concat } from "../crypto/bytes.ts";
 import { ExclaveError, invariant } from "../errors.ts";
+import { transaction } from "../platform/transaction.ts";
 import { signCheckpoint, verifyCheckpoint } from "./checkpoint.ts";
 import { decodeLedgerEntry, encodeLedgerEntry, type LedgerEntry } from "./entry.ts";
 import { type LedgerKey, verifierKeysOf } from "./log-key.ts";
@@ -101,7 +102,7 @@ export class Log {
    * already is not appended again: whoever was stopped between storing and appending may do both again.
    */
   append(entries: readonly LedgerEntry[]): readonly number[] {
-    return this.#transaction(() => {
+    return transaction(this.#db, () => {
       const frontier = Frontier.of(this.size, this.#node);
       const find = this.#db.prepare("SELECT position FROM entries WHERE entry = ?");
       const insert = this.#db.prepare("INSERT INTO entries VALUES (?, ?)");
@@ -138,7 +139,7 @@ export class Log {
    * durable here. The caller has compared heads with the sites: see `relation`.
    */
   sign(now: Date): Uint8Array {
-    return this.#transaction(() => {
+    return transaction(this.#db, () => {
       const head = this.head();
       const signed = this.#checkpoint(head.size);
       if (signed) return signed;
@@ -227,19 +228,6 @@ export class Log {
       throw damaged(`it signed ${head.size} entries and has ${this.size}`);
     }
     if (this.relation(head) === "fork") throw damaged("it holds other entries than it signed");
-  }
-
-  #transaction<T>(work: () => T): T {
-    // Takes the write lock at once: of two that read the size first, one would append over the other.
-    this.#db.exec("BEGIN IMMEDIATE");
-    try {
-      const result = work();
-      this.#db.exec("COMMIT");
-      return result;
-    } catch (error) {
-      this.#db.exec("ROLLBACK");
-      throw error;
-    }
   }
 }
 

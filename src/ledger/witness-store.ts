@@ -1,6 +1,7 @@
 /** What a witness remembers, in SQLite: one row for every log. */
 import { DatabaseSync } from "node:sqlite";
 import { ExclaveError } from "../errors.ts";
+import { transaction } from "../platform/transaction.ts";
 import { parseNote } from "./note.ts";
 import { isSameTreeHead, parseTreeHead, type TreeHead } from "./tree-head.ts";
 import type { WitnessedHead, WitnessStore } from "./witness.ts";
@@ -61,9 +62,7 @@ export class SqliteWitnessStore implements WitnessStore {
 
   replace(expected: TreeHead | undefined, { head, checkpoint }: WitnessedHead): boolean {
     const { origin, size, root } = head;
-    // Takes the write lock at once: two that read first and then both want to write would fail instead of wait.
-    this.#db.exec("BEGIN IMMEDIATE");
-    try {
+    return transaction(this.#db, () => {
       const kept = this.latest(origin)?.head;
       const unchanged =
         kept === undefined || expected === undefined
@@ -73,11 +72,7 @@ export class SqliteWitnessStore implements WitnessStore {
         this.#db
           .prepare("INSERT OR REPLACE INTO heads VALUES (?, ?, ?, ?)")
           .run(origin, size, root, checkpoint);
-      this.#db.exec("COMMIT");
       return unchanged;
-    } catch (error) {
-      this.#db.exec("ROLLBACK");
-      throw error;
-    }
+    });
   }
 }

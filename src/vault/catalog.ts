@@ -4,6 +4,7 @@
  */
 import { DatabaseSync, type SQLOutputValue } from "node:sqlite";
 import { ExclaveError } from "../errors.ts";
+import { transaction } from "../platform/transaction.ts";
 import type { DispersedRef } from "./gather.ts";
 import {
   type DispersalId,
@@ -123,15 +124,7 @@ export class Catalog {
 
   /** Runs `work` in one transaction. */
   transaction<T>(work: () => T): T {
-    this.#db.exec("BEGIN IMMEDIATE");
-    try {
-      const result = work();
-      this.#db.exec("COMMIT");
-      return result;
-    } catch (error) {
-      this.#db.exec("ROLLBACK");
-      throw error;
-    }
+    return transaction(this.#db, work);
   }
 
   addPack(register: RegisterId, epoch: number, pack: PackRow, committed: boolean): void {
