@@ -14,7 +14,6 @@ import { DOCUMENT_BYTES_MAX, type Site } from "../sites/site.ts";
 import { verifyCheckpoint } from "./checkpoint.ts";
 import type { Log, Relation } from "./log.ts";
 import type { LedgerVerifierKeys } from "./log-key.ts";
-import { ENTRY_BUNDLE_BYTES_MAX } from "./tiles.ts";
 import { isSameTreeHead, type TreeHead } from "./tree-head.ts";
 import { shownHead } from "./verify.ts";
 
@@ -23,8 +22,6 @@ const HASH_DIGITS = 16;
 const CHECKPOINT_NAME = /^checkpoint\/([0-9a-f]{8})\.(0|[1-9][0-9]{0,15})\.([0-9a-f]{16})$/;
 /** Names of checkpoints that turn out to be none, before a site is said to hold junk. */
 const JUNK_MAX = 64;
-/** A file of the ledger is never longer; what claims to be is not read. */
-const FILE_BYTES_MAX = ENTRY_BUNDLE_BYTES_MAX;
 /** Files that are written to one site at once. */
 const FILES_AT_ONCE = 8;
 
@@ -63,7 +60,7 @@ export async function newestAt(
   let junk = 0;
   for (const { name } of names.toSorted((a, b) => b.size - a.size || (a.name < b.name ? -1 : 1))) {
     try {
-      const checkpoint = await readObject(site, name, DOCUMENT_BYTES_MAX);
+      const checkpoint = await readObject(site, name);
       const { head } = verifyCheckpoint(checkpoint, keys);
       if (checkpointName(head, checkpoint) === name) return { head, checkpoint };
     } catch (error) {
@@ -137,7 +134,7 @@ export function fetchFrom(
     let failure: unknown = new ExclaveError("not-found", `no site was asked for ${path}`);
     for (const site of sites) {
       try {
-        return await readObject(site, fileName(origin, path), FILE_BYTES_MAX);
+        return await readObject(site, fileName(origin, path));
       } catch (error) {
         if (!isExclaveError(error)) throw error;
         failure = error;
@@ -147,10 +144,11 @@ export function fetchFrom(
   };
 }
 
-async function readObject(site: Site, name: string, bytesMax: number): Promise<Uint8Array> {
+/** A whole object: 256 entries of ours, like every other document, are far below the bound. */
+async function readObject(site: Site, name: string): Promise<Uint8Array> {
   const info = await site.stat(name);
   if (!info) throw new ExclaveError("not-found", `no object ${name}`);
-  if (info.bytes > bytesMax) throw new ExclaveError("malformed", `${name} is too large`);
+  if (info.bytes > DOCUMENT_BYTES_MAX) throw new ExclaveError("malformed", `${name} is too large`);
   const into = new Uint8Array(info.bytes);
   const got = await site.read(name, 0, into);
   if (got !== into.length) throw new ExclaveError("malformed", `${name} is cut short`);

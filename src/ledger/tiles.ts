@@ -19,8 +19,6 @@ const TILE_PATH_MAX = 64;
 /** An entry is prefixed with its length in 16 bits. */
 export const ENTRY_BYTES_MAX = 65535;
 const LENGTH_BYTES = 2;
-/** A full bundle of the largest entries. */
-export const ENTRY_BUNDLE_BYTES_MAX = TILE_WIDTH * (LENGTH_BYTES + ENTRY_BYTES_MAX);
 
 /** Tiles that a reader of nodes keeps: 8 KiB each, and a proof touches at most two a level. */
 const TILES_KEPT_MAX = 64;
