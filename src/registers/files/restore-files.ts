@@ -25,7 +25,6 @@ import { loadNative } from "../../platform/native.ts";
 import { loadOwnerNames } from "../../platform/owners.ts";
 import {
   contentBytes,
-  contentItems,
   type Entry,
   EntryDecoder,
   EntryEncoder,
@@ -34,6 +33,7 @@ import {
 import type { ReadPool } from "../epoch-reader.ts";
 import type { CreateTask, FillTask, ReadResult, WriteProblem } from "../read-messages.ts";
 import { type ApplyOptions, applyMetadata, createSpecial } from "./apply-metadata.ts";
+import { Assignment, type PackOf } from "./assignment.ts";
 import type { PathMatcher } from "./patterns.ts";
 import { EXISTS, refusal } from "./write-files.ts";
 
@@ -41,11 +41,6 @@ const BATCH_FILES_MAX = 256;
 const BATCH_BYTES_MAX = 8 * 1024 * 1024;
 /** A file larger than this is written in stretches, a content record each, by several workers. */
 const WHOLE_BYTES_MAX = 64 * 1024 * 1024;
-/** Bytes that one worker may have to write more than another before it is relieved of a pack. */
-const LOAD_DIFFERENCE_MAX = 16 * 1024 * 1024;
-/** Packs of which is remembered who reads them: more than lie beside each other in the order of files. */
-const PACKS_REMEMBERED_MAX = 256;
-
 export type RestoreProblem = WriteProblem & {
   /** The path as shown to people. */
   readonly shown: string;
@@ -54,7 +49,7 @@ export type RestoreProblem = WriteProblem & {
 export type RestoreFilesOptions = {
   readonly pool: ReadPool;
   /** The ordinal of the pack that holds a chunk. */
-  readonly packOf: (id: Uint8Array) => number | undefined;
+  readonly packOf: PackOf;
   /** Absolute binary path of an existing directory. */
   readonly target: string;
   /** The target was made for this restore, so it takes the metadata of the part's root. */
@@ -448,57 +443,4 @@ export class RestoreFiles {
 
 function isWithin(directory: Entry | undefined, path: string): boolean {
   return directory?.path === "" || path.startsWith(`${directory?.path}/`);
-}
-
-/**
- * Who writes what: what lies in one pack goes through one worker, so that no pack is fetched, verified and
- * opened twice; but a new pack, and one whose worker has far more to do, to whoever has the least.
- */
-class Assignment {
-  readonly #packOf: RestoreFilesOptions["packOf"];
-  /** Bytes that each worker has still to write. */
-  readonly #load: number[];
-  /** By pack, the latest last. */
-  readonly #workers = new Map<number, number>();
-
-  constructor(workers: number, packOf: RestoreFilesOptions["packOf"]) {
-    this.#packOf = packOf;
-    this.#load = Array.from({ length: workers }, () => 0);
-  }
-
-  add(worker: number, bytes: number): void {
-    this.#load[worker] = (this.#load[worker] ?? 0) + bytes;
-  }
-
-  workerFor(content: readonly Uint8Array[]): number {
-    const first = this.#edgePack(content.at(0), false);
-    const last = this.#edgePack(content.at(-1), true);
-    const idlest = this.#load.indexOf(Math.min(...this.#load));
-    const reader = first === undefined ? undefined : this.#workers.get(first);
-    const isFar =
-      reader !== undefined &&
-      (this.#load[reader] ?? 0) > (this.#load[idlest] ?? 0) + LOAD_DIFFERENCE_MAX;
-    const worker = reader === undefined || isFar ? idlest : reader;
-    for (const pack of [first, last]) {
-      if (pack === undefined) continue;
-      this.#workers.delete(pack);
-      this.#workers.set(pack, worker);
-      const [oldest] = this.#workers.keys();
-      if (this.#workers.size > PACKS_REMEMBERED_MAX && oldest !== undefined) {
-        this.#workers.delete(oldest);
-      }
-    }
-    return worker;
-  }
-
-  /** The pack of the first or last chunk of a content record. */
-  #edgePack(items: Uint8Array | undefined, last: boolean): number | undefined {
-    let id: Uint8Array | undefined;
-    for (const item of items ? contentItems(items) : []) {
-      if (item.type !== "chunk") continue;
-      id = item.id;
-      if (!last) break;
-    }
-    return id && this.#packOf(id);
-  }
 }
