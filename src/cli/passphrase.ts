@@ -43,8 +43,9 @@ async function ask(question: string): Promise<string> {
       "no terminal to ask for a passphrase; give --passphrase-file FILE",
     );
   }
-  stderr.write(question);
+  // No echo before the question is seen: an answer that comes at once must not be shown either.
   stdin.setRawMode(true);
+  stderr.write(question);
   stdin.setEncoding("utf8");
   let typed = "";
   try {
