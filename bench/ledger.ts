@@ -6,7 +6,7 @@ import { toHex } from "../src/crypto/bytes.ts";
 import { sha256 } from "../src/crypto/hash.ts";
 import type { LedgerEntry } from "../src/ledger/entry.ts";
 import { Log } from "../src/ledger/log.ts";
-import { logKeyFromSeed } from "../src/ledger/log-key.ts";
+import { logKeyFromSeed, verifierKeysOf } from "../src/ledger/log-key.ts";
 import { verifiedEntries } from "../src/ledger/verify.ts";
 
 const ENTRIES = 100_000;
@@ -24,10 +24,8 @@ export interface LedgerResult {
 /** Works in a temporary directory on the disk of `parent`; each append is durable before the next. */
 export async function benchLedger(parent = tmpdir()): Promise<LedgerResult> {
   const folder = mkdtempSync(join(parent, "exclave-ledger-"));
-  const log = Log.open(
-    join(folder, "log"),
-    logKeyFromSeed(new Uint8Array(32), "exclave.example/bench/1"),
-  );
+  const key = logKeyFromSeed(new Uint8Array(32), "exclave.example/bench/1");
+  const log = Log.open(join(folder, "log"), verifierKeysOf(key), key);
   try {
     const entries = Array.from(
       { length: ENTRIES },

@@ -8,24 +8,42 @@ import { readFileSync, writeFileSync } from "node:fs";
 import { test } from "node:test";
 import { zstdCompressSync } from "node:zlib";
 import { z } from "zod";
+import { type Charter, type StoredCharter, writeCharter } from "../src/charter/charter.ts";
+import { addSignature, openPaper, signPaper } from "../src/charter/decision.ts";
+import { type HistoryEntry, openDecision, replay } from "../src/charter/history.ts";
+import { recoveryKey } from "../src/charter/thresholds.ts";
 import { aes256ctr } from "../src/crypto/aead.ts";
 import { sha256 } from "../src/crypto/hash.ts";
 import { kemKeyPairFromSeed } from "../src/crypto/kem.ts";
-import { signingKeyFromSeed } from "../src/crypto/signing.ts";
+import { type SigningKey, signingKeyFromSeed } from "../src/crypto/signing.ts";
+import { encodeJson } from "../src/crypto/strict-json.ts";
+import { wrapTo } from "../src/crypto/wrap.ts";
+import { combineShares, ofState, splitSecret } from "../src/custody/share-set.ts";
 import { loadKernel } from "../src/erasure/kernel.ts";
 import { encode } from "../src/erasure/reed-solomon.ts";
 import { split } from "../src/erasure/shamir.ts";
+import {
+  openAnnex,
+  type People,
+  peopleOf,
+  personOf,
+  readPeople,
+  sealAnnex,
+} from "../src/governance/annex.ts";
+import { checkpointName, fileName } from "../src/ledger/at-sites.ts";
+import { signCheckpoint, verifyCheckpoint } from "../src/ledger/checkpoint.ts";
+import { decodeLedgerEntry, encodeLedgerEntry } from "../src/ledger/entry.ts";
+import { logKeyFromSeed, verifierKeysOf } from "../src/ledger/log-key.ts";
+import { verifyInclusion } from "../src/ledger/merkle.ts";
+import { formatVerifierKey } from "../src/ledger/note.ts";
+import { decodeEntryBundle } from "../src/ledger/tiles.ts";
 import { Chunker } from "../src/vault/chunker.ts";
 import { counterBlock } from "../src/vault/dispersal.ts";
 import {
-  agentKeys,
   epochKeyIdOf,
   openDocument,
-  openStatement,
-  signCharter,
   signDocument,
   unwrapEpochKey,
-  verifyCharters,
   wrapEpochKey,
 } from "../src/vault/documents.ts";
 import { ContentWriter, type Entry, EntryDecoder, EntryEncoder } from "../src/vault/entries.ts";
@@ -37,9 +55,16 @@ import { PackReader } from "../src/vault/pack-reader.ts";
 import { recoveryKeyFromSeed } from "../src/vault/recovery-key.ts";
 import { BLOCK_BYTES, blockLeaves, encodeFronts, parseFront } from "../src/vault/shard.ts";
 import * as stranger from "./support/stranger.ts";
-import { writeManifest, writePack, writeShards } from "./support/stranger-writer.ts";
+import {
+  writeBundle,
+  writeKeyShares,
+  writeManifest,
+  writePack,
+  writeShards,
+} from "./support/stranger-writer.ts";
 import {
   Arena,
+  altered,
   noise,
   sealPacks,
   context as testContext,
@@ -70,6 +95,8 @@ const recoverySeed = count(0x80, 32);
 const agentSeed = count(0xa0, 32);
 const agent = signingKeyFromSeed(agentSeed);
 const recovery = recoveryKeyFromSeed(recoverySeed);
+/** The machine that writes after the succession. */
+const successor = signingKeyFromSeed(count(0xb0, 32));
 
 const chunkTexts = ["abc", "Bridgetown 1966-11-30\n".repeat(40), "x".repeat(700)] as const;
 const dispersalKey = count(0xc0, 32);
@@ -119,7 +146,102 @@ function contentOf(): Uint8Array {
   return writer.take()[0]!;
 }
 
+/** Two seats that sign everything together, three key holders of whom two are needed, one site. */
+const seats = ["pm", "justice"] as const;
+const seatKey = (name: string): SigningKey =>
+  signingKeyFromSeed(sha256(Buffer.from(`seat ${name}`)));
+const threshold = { signatures: 2, groups: [], timelockSeconds: 86_400, vetoSignatures: 1 };
+const shareSet = { setId: hex(count(0x30, 16)), generation: 1, k: 2, n: 3 };
+const ledgerKeys = [1, 2].map((generation) =>
+  logKeyFromSeed(count(0x10 * generation, 32), `exclave/0123456789abcdef/${generation}`),
+);
+const verifierKeys = ledgerKeys.map((key) => verifierKeysOf(key).map(formatVerifierKey));
+const salt = hex(count(0x11, 32));
+const people: People = { ...peopleOf(["Ada Bell"], salt), random: hex(count(0x22, 16)) };
+
+function ledgerOf(generation: 1 | 2): Charter["ledger"] {
+  const keys = verifierKeys[generation - 1] ?? [];
+  const origin = ledgerKeys[generation - 1]?.name ?? "";
+  return { origin, generation, keys: [...keys], witnesses: [], quorum: 0 };
+}
+
+function agentOf(key: SigningKey, term: number): Charter["agents"][number] {
+  const signing = base64(key.publicKey.bytes);
+  return { signing, term, registers: [], quotaBytesPerDay: 10 ** 12, quotaObjectsPerDay: 10 ** 6 };
+}
+
+const shares = writeKeyShares(recoverySeed, shareSet.k, shareSet.n, coefficients);
+const founding: StoredCharter = writeCharter({
+  kind: "charter",
+  format: 2,
+  version: 1,
+  name: "Test State",
+  time: "2026-11-01T00:00:00Z",
+  random: hex(count(0x01, 16)),
+  term: 1,
+  review: "2027-11-01T00:00:00Z",
+  crypto: "exclave/v1",
+  constitution: {
+    preset: "pilot",
+    seats: seats.map((name) => ({
+      name,
+      office: `The office of ${name}`,
+      institution: "Government",
+      jurisdiction: "BB",
+      until: "2036-01-01T00:00:00Z",
+      people: [
+        {
+          person: stranger.personOf(fromHex(salt), name),
+          key: base64(seatKey(name).publicKey.bytes),
+        },
+      ],
+    })),
+    thresholds: {
+      ordinary: threshold,
+      constitutional: threshold,
+      destructive: threshold,
+      release: threshold,
+    },
+    freezeSignatures: 1,
+  },
+  recovery: {
+    kem: base64(recovery.kem.publicKey),
+    signing: base64(recovery.signing.publicKey.bytes),
+    shares: {
+      ...shareSet,
+      secretCommitment: stranger.secretCommitment(recoverySeed, shareSet),
+      shareCommitments: shares.map((share, i) => stranger.shareCommitment(share, shareSet, i)),
+    },
+    holders: [0, 1, 2].map((index) => ({
+      index,
+      office: `Key holder ${index + 1}`,
+      jurisdiction: "BB",
+      person: stranger.personOf(fromHex(salt), `holder ${index + 1}`),
+    })),
+  },
+  agents: [agentOf(agent, 1)],
+  sites: [],
+  registers: [],
+  ledger: ledgerOf(1),
+  retentionSeconds: 0,
+  releaseDelaySeconds: 86_400,
+  annex: hex(sha256(encodeJson(people))),
+});
+const site = { name: "lu", country: "LU", operator: "An archive", hazardZone: "Rhine" };
+/** When the ledger had the decision; a day later it takes effect. */
+const decidedAt = new Date("2026-11-10T12:00:00Z");
+const enactedAt = "2026-11-11T12:00:00Z";
+const succeededAt = "2026-11-20T00:00:00Z";
+
 const text = z.string();
+const following = z.strictObject({
+  id: text,
+  version: z.int(),
+  previous: text,
+  decision: text,
+  time: text,
+  random: text,
+});
 const schema = z.strictObject({
   comment: text,
   epoch: z.strictObject({
@@ -168,6 +290,46 @@ const schema = z.strictObject({
     payloadId: text,
   }),
   wrap: z.strictObject({ recoverySeed: text, envelopeText: text, epochKey: text }),
+  charter: z.strictObject({ payloadText: text, id: text }),
+  decision: z.strictObject({ envelopeText: text, id: text, payloadId: text, charter: following }),
+  succession: z.strictObject({ envelopeText: text, id: text, payloadId: text, charter: following }),
+  ledger: z.strictObject({
+    seed: text,
+    keys: z.array(text),
+    entries: z.array(text),
+    bundle: text,
+    tile: text,
+    fileNames: z.array(text),
+    checkpoints: z.array(
+      z.strictObject({
+        size: z.int(),
+        root: text,
+        seconds: z.int(),
+        noteText: text,
+        objectName: text,
+      }),
+    ),
+    inclusion: z.strictObject({ index: z.int(), size: z.int(), hashes: z.array(text) }),
+  }),
+  annex: z.strictObject({
+    salt: text,
+    name: text,
+    person: text,
+    contentText: text,
+    digest: text,
+    envelopeText: text,
+  }),
+  shareSet: z.strictObject({
+    secret: text,
+    coefficients: text,
+    setId: text,
+    generation: z.int(),
+    k: z.int(),
+    n: z.int(),
+    shares: z.array(text),
+    secretCommitment: text,
+    shareCommitments: z.array(text),
+  }),
 });
 type Vectors = z.infer<typeof schema>;
 
@@ -181,6 +343,10 @@ function made(given: {
   readonly zstdFrame: string;
   readonly statement: string;
   readonly wrap: string;
+  readonly decision: string;
+  readonly succession: string;
+  readonly annex: string;
+  readonly checkpoints: readonly string[];
 }): Vectors {
   const chunks = chunkTexts.map((chunk) => Buffer.from(chunk));
   const sealed = writePack(epochKey, epoch, pack, "data", [
@@ -255,6 +421,110 @@ function made(given: {
       envelopeText: given.wrap,
       epochKey: hex(epochKey),
     },
+    charter: { payloadText: Buffer.from(founding.payload).toString(), id: founding.id },
+    ...governing(given.decision, given.succession),
+    ledger: ledger(given.statement, given.decision, given.checkpoints),
+    annex: {
+      salt,
+      name: "Ada Bell",
+      person: stranger.personOf(fromHex(salt), "Ada Bell"),
+      contentText: JSON.stringify(people),
+      digest: hex(sha256(encodeJson(people))),
+      envelopeText: given.annex,
+    },
+    shareSet: {
+      secret: hex(recoverySeed),
+      coefficients: hex(coefficients),
+      ...founding.charter.recovery.shares,
+      shares: shares.map(hex),
+    },
+  };
+}
+
+/** The charter after the founding one by the decision, and the one after that by the succession. */
+function followers(decision: string, succession: string): readonly [string, string] {
+  const payload = Buffer.from(founding.payload).toString();
+  const admitted = stranger.nextCharter(payload, { sites: [site] }, decision, enactedAt);
+  const { agents } = founding.charter;
+  const changes = { term: 2, agents: [...agents, agentOf(successor, 2)], ledger: ledgerOf(2) };
+  return [admitted, stranger.nextCharter(admitted, changes, succession, succeededAt)];
+}
+
+function governing(decision: string, succession: string): Pick<Vectors, "decision" | "succession"> {
+  const payloadIds = [
+    stranger.readEnvelope(decision, "decision", seatKey("pm").publicKey.bytes).payloadId,
+    stranger.readEnvelope(succession, "succession", recovery.signing.publicKey.bytes).payloadId,
+  ] as const;
+  const [admitted, succeeded] = followers(...payloadIds);
+  const shown = (payload: string): z.infer<typeof following> => {
+    const fields = following.omit({ id: true }).loose().parse(JSON.parse(payload));
+    const { version, previous, decision: by, time, random } = fields;
+    return { id: stranger.charterId(payload), version, previous, decision: by, time, random };
+  };
+  return {
+    decision: {
+      envelopeText: decision,
+      id: hex(sha256(Buffer.from(decision))),
+      payloadId: payloadIds[0],
+      charter: shown(admitted),
+    },
+    succession: {
+      envelopeText: succession,
+      id: hex(sha256(Buffer.from(succession))),
+      payloadId: payloadIds[1],
+      charter: shown(succeeded),
+    },
+  };
+}
+
+/** The founding charter, the decision, the charter that follows from it, and a statement. */
+function entriesOf(statement: string, decision: string): readonly string[] {
+  const opened = stranger.readEnvelope(decision, "decision", seatKey("pm").publicKey.bytes);
+  const [admitted] = followers(opened.payloadId, "");
+  const idOf = (envelope: string): string => hex(sha256(Buffer.from(envelope)));
+  return [
+    `exclave/v1 charter ${founding.id}\n`,
+    `exclave/v1 decision ${idOf(decision)}\n`,
+    `exclave/v1 charter ${stranger.charterId(admitted)}\n`,
+    `exclave/v1 statement ${idOf(statement)}\n`,
+  ];
+}
+
+/** Sizes that were signed: the second entry is the decision's. */
+const SIGNED_SIZES = [2, 4] as const;
+const signedAt = (size: number): number =>
+  Math.floor((size === 2 ? decidedAt : new Date(enactedAt)).getTime() / 1000);
+
+function ledger(statement: string, decision: string, notes: readonly string[]): Vectors["ledger"] {
+  const entries = entriesOf(statement, decision);
+  const leaves = entries.map(stranger.ledgerLeaf);
+  const [first, , third, fourth] = leaves;
+  assert.ok(first && third && fourth);
+  const { origin } = ledgerOf(1);
+  const digits = hex(sha256(Buffer.from(origin))).slice(0, 8);
+  return {
+    seed: hex(count(0x10, 32)),
+    keys: ledgerOf(1).keys,
+    entries: [...entries],
+    bundle: hex(writeBundle(entries)),
+    tile: hex(Buffer.concat(leaves)),
+    fileNames: ["tile.0.000.p.4", "tile.entries.000.p.4"].map((path) => `ledger/${digits}.${path}`),
+    checkpoints: notes.map((noteText, i) => {
+      const size = SIGNED_SIZES[i] ?? 0;
+      const note = hex(sha256(Buffer.from(noteText))).slice(0, 16);
+      return {
+        size,
+        root: hex(stranger.merkleRoot(leaves.slice(0, size))),
+        seconds: signedAt(size),
+        noteText,
+        objectName: `checkpoint/${digits}.${size}.${note}`,
+      };
+    }),
+    inclusion: {
+      index: 1,
+      size: 4,
+      hashes: [first, stranger.merkleRoot([third, fourth])].map(hex),
+    },
   };
 }
 
@@ -285,7 +555,67 @@ function fresh(): Parameters<typeof made>[0] {
   );
   const frame = zstdCompressSync(Buffer.from(chunkTexts.slice(1).join("")));
   const utf8 = (bytes: Uint8Array): string => Buffer.from(bytes).toString("utf8");
-  return { zstdFrame: hex(frame), statement: utf8(statement.bytes), wrap: utf8(wrap.bytes) };
+  const decision = signedDecision();
+  const { origin } = ledgerOf(1);
+  const leaves = entriesOf(utf8(statement.bytes), decision).map(stranger.ledgerLeaf);
+  const checkpoints = SIGNED_SIZES.map((size) => {
+    const head = { origin, size, root: stranger.merkleRoot(leaves.slice(0, size)) };
+    assert.ok(ledgerKeys[0]);
+    return utf8(signCheckpoint(ledgerKeys[0], head, signedAt(size)));
+  });
+  const annex = sealAnnex(
+    people,
+    { state: founding.id, recovery: founding.charter.recovery },
+    { agent, time: new Date(time) },
+  );
+  return {
+    zstdFrame: hex(frame),
+    statement: utf8(statement.bytes),
+    wrap: utf8(wrap.bytes),
+    decision,
+    succession: signedSuccession(decision, hex(stranger.merkleRoot(leaves))),
+    annex: utf8(annex.bytes),
+    checkpoints,
+  };
+}
+
+function signedDecision(): string {
+  const paper = {
+    kind: "decision",
+    format: 1,
+    state: founding.id,
+    order: { kind: "admit-site", site },
+    reason: "A first site abroad",
+    citation: "Archives Act, section 3",
+    charter: founding.id,
+    notBefore: "2026-11-09T00:00:00Z",
+    notAfter: "2026-12-09T00:00:00Z",
+    random: hex(count(0x03, 16)),
+  } as const;
+  const [one, other] = seats.map(seatKey);
+  assert.ok(one && other);
+  const opened = openDecision(signPaper(paper, one), founding.id, founding.charter);
+  return Buffer.from(addSignature(opened, other)).toString();
+}
+
+function signedSuccession(decision: string, root: string): string {
+  const read = stranger.readEnvelope(decision, "decision", seatKey("pm").publicKey.bytes);
+  const [admitted] = followers(read.payloadId, "");
+  const envelope = signPaper(
+    {
+      kind: "succession",
+      format: 1,
+      state: founding.id,
+      charter: stranger.charterId(admitted),
+      closes: { origin: ledgerOf(1).origin, size: 4, root },
+      ledger: ledgerOf(2),
+      agent: agentOf(successor, 2),
+      time: succeededAt,
+      random: hex(count(0x04, 16)),
+    },
+    recovery.signing,
+  );
+  return Buffer.from(envelope).toString();
 }
 
 if (process.env.WRITE_VECTORS) {
@@ -301,11 +631,15 @@ const wholePack = Buffer.concat(
 );
 
 test("the vectors are what the stranger's writer makes of their fixed inputs", () => {
-  const { pack, statement, wrap } = vectors;
+  const { pack, statement, wrap, decision, succession, annex, ledger: log } = vectors;
   const again = made({
     zstdFrame: pack.zstdFrame,
     statement: statement.envelopeText,
     wrap: wrap.envelopeText,
+    decision: decision.envelopeText,
+    succession: succession.envelopeText,
+    annex: annex.envelopeText,
+    checkpoints: log.checkpoints.map(({ noteText }) => noteText),
   });
   assert.deepEqual(JSON.parse(JSON.stringify(again)), vectors);
 });
@@ -513,29 +847,169 @@ test("a stranger reads what the real code seals and disperses, from any k shards
   }
 });
 
-test("a stranger reads the real code's charter", () => {
-  const charter = signCharter(
+test("vector: a State from its founding charter to its succession, as the real code replays it", () => {
+  const { charter, decision, succession, ledger: log } = vectors;
+  const payload = Buffer.from(charter.payloadText);
+  const [admitted, succeeded] = followers(decision.payloadId, succession.payloadId);
+  const at = decidedAt;
+  const [enacted, later] = [enactedAt, succeededAt].map((time) => new Date(time));
+  assert.ok(enacted && later);
+  const one = { generation: 1 } as const;
+  const two = { generation: 2 } as const;
+  const entries: HistoryEntry[] = [
+    { ...one, position: 0, at, kind: "charter", bytes: payload },
+    { ...one, position: 1, at, kind: "decision", bytes: Buffer.from(decision.envelopeText) },
+    { ...one, position: 2, at: enacted, kind: "charter", bytes: Buffer.from(admitted) },
     {
-      kind: "charter",
-      format: 1,
-      version: 1,
-      name: "Test State",
-      time: "2026-01-01T00:00:00.000Z",
-      random: "00".repeat(16),
-      term: 1,
-      recovery: {
-        kem: base64(recovery.kem.publicKey),
-        signing: base64(recovery.signing.publicKey.bytes),
-      },
-      agents: [{ signing: base64(agent.publicKey.bytes), term: 1 }],
+      ...two,
+      position: 0,
+      at: later,
+      kind: "succession",
+      bytes: Buffer.from(succession.envelopeText),
     },
-    recovery.signing,
+    { ...two, position: 1, at: later, kind: "charter", bytes: Buffer.from(succeeded) },
+  ];
+  const { history, quarantined, successions } = replay(founding, charter.id, entries, {
+    hadCheckpoint: () => false,
+    now: later,
+  });
+  assert.deepEqual(quarantined, []);
+  assert.deepEqual(
+    history.map(({ id }) => id),
+    [charter.id, decision.charter.id, succession.charter.id],
   );
-  const chain = verifyCharters([charter.bytes], recovery.signing.publicKey);
-  const envelope = Buffer.from(charter.bytes).toString();
-  const read = stranger.readEnvelope(envelope, "charter", recovery.signing.publicKey.bytes);
-  assert.deepEqual(read, { payloadId: chain.currentId, document: chain.current });
-  assert.equal(read.payloadId, chain.state);
-  assert.equal(agentKeys(chain).get(agent.id)?.id, agent.id);
-  assert.throws(() => openStatement(Buffer.from(vectors.statement.envelopeText), chain));
+  assert.deepEqual(history[1]?.charter.sites, [site]);
+  assert.equal(history[2]?.charter.term, 2);
+  assert.equal(history[2]?.charter.ledger.origin, ledgerOf(2).origin);
+  assert.deepEqual(successions[0]?.paper.closes, {
+    origin: ledgerOf(1).origin,
+    size: 4,
+    root: log.checkpoints[1]?.root,
+  });
+});
+
+test("a stranger finds the State's id, who signed, and every charter that follows", () => {
+  const { charter, decision, succession } = vectors;
+  assert.equal(stranger.charterId(charter.payloadText), charter.id);
+  for (const name of seats) {
+    const key = seatKey(name).publicKey.bytes;
+    const read = stranger.readEnvelope(decision.envelopeText, "decision", key);
+    assert.equal(read.payloadId, decision.payloadId);
+    assert.equal(read.document.charter, charter.id);
+  }
+  const recoverySigning = recovery.signing.publicKey.bytes;
+  assert.throws(() => stranger.readEnvelope(decision.envelopeText, "decision", recoverySigning));
+  const read = stranger.readEnvelope(succession.envelopeText, "succession", recoverySigning);
+  assert.equal(read.payloadId, succession.payloadId);
+  assert.equal(read.document.charter, decision.charter.id);
+  const trusted = recoveryKey(founding.charter);
+  const opened = openPaper("succession", Buffer.from(succession.envelopeText), charter.id, trusted);
+  assert.deepEqual(read, { payloadId: opened.id, document: opened.paper });
+});
+
+test("vector: a ledger, from its entries to its checkpoints, for the real code and a stranger", () => {
+  const {
+    entries,
+    bundle,
+    tile,
+    fileNames,
+    checkpoints,
+    inclusion,
+    keys: signers,
+  } = vectors.ledger;
+  const [ed25519 = "", mlDsa44 = ""] = signers;
+  const { origin } = ledgerOf(1);
+  assert.deepEqual(stranger.bundleEntries(fromHex(bundle)), entries);
+  const decoded = decodeEntryBundle(fromHex(bundle), 4).map((entry) => decodeLedgerEntry(entry));
+  assert.deepEqual(
+    decoded.map((entry) => Buffer.from(encodeLedgerEntry(entry)).toString()),
+    entries,
+  );
+  const paths = ["tile/0/000.p/4", "tile/entries/000.p/4"];
+  assert.deepEqual(
+    fileNames,
+    paths.map((path) => fileName(origin, path)),
+  );
+  const leaves = entries.map(stranger.ledgerLeaf);
+  assert.equal(hex(Buffer.concat(leaves)), tile);
+  const logKey = ledgerKeys[0];
+  assert.ok(logKey);
+  for (const { size, root, seconds, noteText, objectName } of checkpoints) {
+    const head = { origin, size, root: fromHex(root) };
+    const read = stranger.openCheckpoint(noteText, [ed25519, mlDsa44]);
+    assert.deepEqual(read, { origin, size, root, seconds });
+    assert.equal(hex(stranger.merkleRoot(leaves.slice(0, size))), root);
+    const real = verifyCheckpoint(Buffer.from(noteText), verifierKeysOf(logKey));
+    assert.equal(real.seconds, seconds);
+    assert.equal(hex(real.head.root), root);
+    assert.equal(checkpointName(head, Buffer.from(noteText)), objectName);
+    const forged = noteText.replace(`\n${size}\n`, `\n${size + 1}\n`);
+    assert.throws(() => stranger.openCheckpoint(forged, [ed25519, mlDsa44]));
+    assert.throws(() => stranger.openCheckpoint(noteText, [mlDsa44, ed25519]));
+  }
+  const { index, size, hashes } = inclusion;
+  const leaf = leaves[index];
+  assert.ok(leaf);
+  const path = hashes.map(fromHex);
+  const last = checkpoints.at(-1)?.root ?? "";
+  assert.equal(hex(stranger.inclusionRoot(leaf, index, size, path)), last);
+  assert.ok(verifyInclusion(leaf, index, size, path, fromHex(last)));
+  const moved = stranger.inclusionRoot(leaf, index + 1, size, path);
+  assert.notEqual(hex(moved), last, "at another place it leads elsewhere");
+});
+
+test("vector: an annex opens with the recovery seed, and names a person", () => {
+  const { annex, charter } = vectors;
+  const trusted = new Map([[agent.id, agent.publicKey]]);
+  const { document } = openDocument("annex", Buffer.from(annex.envelopeText), trusted);
+  assert.deepEqual(readPeople(openAnnex(document, recovery.kem)), people);
+  assert.equal(annex.digest, founding.charter.annex);
+  assert.equal(annex.person, personOf(salt, annex.name));
+  const read = stranger.readEnvelope(annex.envelopeText, "annex", agent.publicKey.bytes);
+  const wrapped = read.document as Parameters<typeof stranger.openAnnex>[0];
+  assert.equal(wrapped.state, charter.id);
+  const seed = stranger.recoveryKemSeed(recoverySeed);
+  assert.equal(stranger.openAnnex(wrapped, seed), annex.contentText);
+  const passedOff = { ...wrapped, state: "99".repeat(32) };
+  assert.throws(() => stranger.openAnnex(passedOff, seed));
+  assert.throws(() => openAnnex({ ...document, state: "99".repeat(32) }, recovery.kem));
+  // Nor one that opens, and to something else than it says.
+  const digest = "66".repeat(32);
+  const context = Buffer.concat([
+    Buffer.from("exclave/v1 annex\0"),
+    fromHex(document.state),
+    fromHex(digest),
+  ]);
+  const wrap = wrapTo(recovery.kem.publicKey, encodeJson(people), context);
+  const lying = {
+    ...document,
+    digest,
+    encapsulation: base64(wrap.encapsulation),
+    sealed: base64(wrap.sealed),
+  };
+  assert.throws(() => openAnnex(lying, recovery.kem), /something else/);
+  assert.throws(() => stranger.openAnnex(lying, seed), /something else/);
+});
+
+test("vector: a share set; two shares give the recovery seed, and fit what the charter says", () => {
+  const { shares: held, secret, coefficients: drawn, ...publicPart } = vectors.shareSet;
+  assert.deepEqual(publicPart, founding.charter.recovery.shares);
+  const given = [fromHex(publicPart.setId), fromHex(drawn)];
+  const made = splitSecret(fromHex(secret), shareSet, () => Uint8Array.from(given.shift() ?? []));
+  assert.deepEqual(made.publicPart, publicPart);
+  assert.deepEqual(
+    made.shares.map(({ share }) => hex(share)),
+    held,
+  );
+  const state = founding.id;
+  const two = ofState(made.shares.slice(1), state);
+  assert.equal(hex(combineShares(two, publicPart, state).secret), secret);
+  const points = held.map((share, i) => [i, fromHex(share)] as const);
+  assert.equal(hex(stranger.interpolate(points.slice(1))), secret);
+  assert.equal(stranger.secretCommitment(fromHex(secret), shareSet), publicPart.secretCommitment);
+  for (const [i, share] of points) {
+    assert.equal(stranger.shareCommitment(share, shareSet, i), publicPart.shareCommitments[i]);
+    const other = stranger.shareCommitment(altered(share, 5, 1), shareSet, i);
+    assert.notEqual(other, publicPart.shareCommitments[i]);
+  }
 });

@@ -179,7 +179,7 @@ describe("who may not have a home back", () => {
     state.lose("home");
     const key = readFileSync(state.path("recovery.age"));
     cpSync(other.path("recovery.age"), state.path("recovery.age"));
-    await refused(state, () => state.recover("new", SITES), "untrusted");
+    await refused(state, () => state.recover("new", SITES), "foreign-state");
     writeFileSync(state.path("recovery.age"), key);
     good(await state.recover("new", SITES));
   });
@@ -229,7 +229,7 @@ describe("what sites plant", () => {
   test("forged documents are ignored, and named", async (t) => {
     const [state, other] = [await withHistory(t), await withHistory(t)];
     const planted: string[] = [];
-    for (const kind of ["charter", "statement", "wrap"]) {
+    for (const kind of ["annex", "statement", "wrap"]) {
       // Another State's, whole and well signed, by the wrong keys.
       const [theirs = ""] = other.objects("kn", kind);
       planted.push(`${kind}/${plant(state, "kn", kind, readFileSync(theirs))}`);
@@ -244,6 +244,7 @@ describe("what sites plant", () => {
       // Too large to be any document.
       planted.push(`${kind}/${plant(state, "ca", kind, new Uint8Array(2 * 1024 * 1024))}`);
     }
+    planted.push(`succession/${plant(state, "kn", "succession", randomBytes("succession", 2000))}`);
     const protectedAgain = good(await state.protect());
     assert.equal(protectedAgain.sequence, 3);
     state.lose("home");
@@ -260,16 +261,13 @@ describe("what sites plant", () => {
     assert.deepEqual(unnamed, []);
   });
 
-  test("a site that hides the newest charter does not let the old home write", async (t) => {
+  test("sites that hide the succession do not let the old home write, while one shows it", async (t) => {
     const state = await withHistory(t);
     cpSync(state.home, state.path("old"), { recursive: true });
-    const old = new Set(state.objects("kn", "charter").map((file) => file.split("/").at(-1)));
     state.lose("home");
     good(await state.recover("new", SITES));
     for (const site of ["kn", "lu", "ee", "ca"]) {
-      for (const file of state.objects(site, "charter")) {
-        if (!old.has(file.split("/").at(-1))) rmSync(file);
-      }
+      rmSync(state.path(site, "succession"), { recursive: true });
     }
     state.home = state.path("old");
     failed(await state.protect(), "untrusted");

@@ -56,7 +56,7 @@ test("nothing of content, names, paths, settings or keys is at any site or in an
   const keys = filesOf(join(state.home, "keys")).map((file) =>
     Buffer.from((JSON.parse(readFileSync(file, "utf8")) as { secret: string }).secret, "hex"),
   );
-  assert.equal(keys.length, 2, "the agent's seed and an epoch's key");
+  assert.equal(keys.length, 4, "the seeds of agent, ledger and seat, and an epoch's key");
   // What is in it need not be, behind a closed door.
   assert.equal(statSync(state.home).mode & 0o777, 0o700, "home is for its owner alone");
   state.lose("home");

@@ -11,6 +11,7 @@ const layers = [
   ["cli", "home-daemon", "site-daemon"],
   ["checks", "continuity", "law"],
   ["registers"],
+  ["governance"],
   ["vault"],
   ["charter", "custody", "ledger"],
   ["sites"],

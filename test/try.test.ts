@@ -9,7 +9,6 @@ import {
   mkdirSync,
   mkdtempSync,
   readdirSync,
-  readFileSync,
   rmSync,
   symlinkSync,
   utimesSync,
@@ -208,7 +207,7 @@ describe("exclave found --from-trial", () => {
     rmSync(join(out, "births", "link.csv"));
     assert.deepEqual(compareRecords(data, out).differences, []);
     assert.equal(
-      JSON.parse(readFileSync(join(bare, "config.json"), "utf8")).stateName,
+      json<{ state: string }>(exclaveIn(bare, "status", "--json")).state,
       "Saint Brendan",
     );
   });

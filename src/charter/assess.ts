@@ -8,17 +8,31 @@
 import { ExclaveError, invariant } from "../errors.ts";
 import { type Charter, constitutionId, type Seat, type StoredCharter } from "./charter.ts";
 import { applyDecision, type Decision, type OpenedPaper, type PaperKind } from "./decision.ts";
-import { classOf, type OrderKind, requirementsOf, sectionsOf } from "./orders.ts";
-import { missingFor, seatKeys, seatsThatSigned } from "./thresholds.ts";
+import {
+  amendsConstitutionAlone,
+  classOf,
+  type OrderKind,
+  requirementsOf,
+  sectionsOf,
+} from "./orders.ts";
+import { missingFor, recoveryKey, seatKeys, seatsThatSigned } from "./thresholds.ts";
 
 /** A paper in the ledger. The same paper may be there again, with more signatures. */
 export type Logged<K extends PaperKind> = {
   readonly opened: OpenedPaper<K>;
-  /** Its position. */
+  /** The generation of the ledger that it is in, and its position there. */
+  readonly generation: number;
   readonly position: number;
   /** When the quorum of witnesses first covered it. */
   readonly at: Date;
 };
+
+/** Orders entries as the ledgers have them, one generation after the other. */
+export function inLedgerOrder(a: Place, b: Place): number {
+  return a.generation - b.generation || a.position - b.position;
+}
+
+type Place = { readonly generation: number; readonly position: number };
 
 export type Enacted = {
   readonly decision: Decision;
@@ -149,7 +163,7 @@ function whenMet(
   current: StoredCharter,
 ): Date | undefined {
   const keyIds = new Set<string>();
-  for (const { opened, at } of logged.toSorted((a, b) => a.position - b.position)) {
+  for (const { opened, at } of logged.toSorted(inLedgerOrder)) {
     for (const keyId of opened.keyIds) keyIds.add(keyId);
     const counted = new Date(Math.max(at.getTime(), Date.parse(decision.notBefore)));
     if (counted > facts.now) continue;
@@ -161,7 +175,11 @@ function whenMet(
   return undefined;
 }
 
-/** Signatures count under the constitution in force and, where another follows, under that one too. */
+/**
+ * Signatures count under the constitution in force and, where another follows, under that one too. For an
+ * amendment of the constitution alone the recovery key stands in for the seats in force; those that would
+ * follow must sign all the same.
+ */
 function missingSignatures(
   decision: Decision,
   keyIds: Iterable<string>,
@@ -171,8 +189,13 @@ function missingSignatures(
 ): readonly string[] {
   const signed = [...keyIds];
   const requirements = requirementsOf(decision.order, before, after, at);
-  const now = missingFor(requirements, seatsThatSigned(before.constitution, signed, at));
-  if (constitutionId(before) === constitutionId(after)) return now;
+  const isByRecovery =
+    amendsConstitutionAlone(decision.order) &&
+    [...recoveryKey(before).keys()].some((id) => signed.includes(id));
+  const now = isByRecovery
+    ? []
+    : missingFor(requirements, seatsThatSigned(before.constitution, signed, at));
+  if (!isByRecovery && constitutionId(before) === constitutionId(after)) return now;
   const next = missingFor(
     after.constitution.thresholds[classOf(decision.order, before, at)],
     seatsThatSigned(after.constitution, signed, at),
@@ -272,7 +295,7 @@ function frozenUntil({ freezes, now }: Facts, { constitution }: Charter): Date |
   const signatures = new Map<string, Set<string>>();
   const begun = new Set<string>();
   let frozen: number | undefined;
-  for (const { opened, at } of freezes.toSorted((a, b) => a.position - b.position)) {
+  for (const { opened, at } of freezes.toSorted(inLedgerOrder)) {
     if (at > now || begun.has(opened.id)) continue;
     const keyIds = signatures.get(opened.id) ?? new Set();
     for (const keyId of opened.keyIds) keyIds.add(keyId);

@@ -105,7 +105,7 @@ export type Constitution = z.infer<typeof constitutionSchema>;
 
 const shareSetSchema = z.strictObject({
   setId: hex(16),
-  generation: z.int().min(1),
+  generation: z.int().min(1).max(0xffff_ffff),
   k: z.int().min(1).max(32),
   n: z.int().min(1).max(32),
   secretCommitment: hex(32),
@@ -179,11 +179,15 @@ const recoverySchema = z.strictObject({
   holders: z.array(keyHolderSchema).min(1).max(32),
 });
 
+const readerSchema = z.strictObject({ kem: base64 });
+
 /** The forms of a charter's parts, for orders that bring new ones. */
 export const charterFields = {
   hex,
+  label,
   shortName,
   delaySeconds,
+  reader: readerSchema,
   constitution: constitutionSchema,
   recovery: recoverySchema,
   agent: agentSchema,
@@ -199,7 +203,7 @@ const charterSchema = z
     /** 1 is the founding charter; each next one names the payload of the one before, and why it came. */
     version: z.int().min(1),
     previous: hex(32).optional(),
-    /** The payload of the decision that it follows from. */
+    /** The payload of the decision, or of the succession, that it follows from. */
     decision: hex(32).optional(),
     name: label,
     time: moment,
@@ -209,7 +213,7 @@ const charterSchema = z
     crypto: z.literal("exclave/v1"),
     constitution: constitutionSchema,
     recovery: recoverySchema,
-    reader: z.strictObject({ kem: base64 }).optional(),
+    reader: readerSchema.optional(),
     agents: z.array(agentSchema).min(1).max(64),
     sites: z.array(siteSchema).max(32),
     registers: z.array(registerSchema).max(1024),
@@ -238,7 +242,13 @@ const CHARTER_BYTES_MAX = 400 * 1024;
 
 /** Reads a charter's payload. Throws `malformed` when its form is not known or it contradicts itself. */
 export function readCharter(payload: Uint8Array): StoredCharter {
-  const parsed = charterSchema.safeParse(parseStrictJson(payload, { bytesMax: CHARTER_BYTES_MAX }));
+  const charter = parseCharter(parseStrictJson(payload, { bytesMax: CHARTER_BYTES_MAX }));
+  return { id: toHex(sha256(payload)), charter, payload };
+}
+
+/** A charter with its members, and those in them, in the order of their schemas. */
+function parseCharter(value: unknown): Charter {
+  const parsed = charterSchema.safeParse(value);
   if (!parsed.success) {
     const [issue] = parsed.error.issues;
     throw new ExclaveError(
@@ -247,12 +257,15 @@ export function readCharter(payload: Uint8Array): StoredCharter {
       { cause: parsed.error },
     );
   }
-  return { id: toHex(sha256(payload)), charter: parsed.data, payload };
+  return parsed.data;
 }
 
-/** The payload of a charter, as it is to be signed and stored. Throws `malformed` as `readCharter` does. */
+/**
+ * The payload of a charter, as it is to be stored: members in the order of the format's tables, whatever
+ * order they came in, so that one charter has one spelling. Throws `malformed` as `readCharter` does.
+ */
 export function writeCharter(charter: Charter): StoredCharter {
-  return readCharter(encodeJson(charter));
+  return readCharter(encodeJson(parseCharter(charter)));
 }
 
 /** SHA-256 of the constitution alone: what a decision that waits must find unchanged. */

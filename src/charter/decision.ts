@@ -1,5 +1,5 @@
 /**
- * Decisions, vetoes and freezes as signed documents (DSSE), and what of them counts. A decision gathers
+ * Decisions, vetoes, freezes and successions as signed documents (DSSE), and what of them counts. A decision gathers
  * its signatures one by one, on paper-like files that travel; what it says is its payload, and its name the
  * payload's hash, however often it is put into envelopes.
  */
@@ -12,6 +12,7 @@ import { encodeJson, parseStrictJson } from "../crypto/strict-json.ts";
 import { ExclaveError, invariant } from "../errors.ts";
 import { charterFields, moment, type StoredCharter } from "./charter.ts";
 import { applyOrder, classOf, orderSchema, recordDecision } from "./orders.ts";
+import { type Succession, successionSchema } from "./succession.ts";
 
 const { hex } = charterFields;
 const text = z.string().min(1).max(4000);
@@ -72,8 +73,13 @@ const freezeSchema = z
   }, "a freeze lasts at most 14 days");
 export type Freeze = z.infer<typeof freezeSchema>;
 
-const SCHEMAS = { decision: decisionSchema, veto: vetoSchema, freeze: freezeSchema };
-type Papers = { decision: Decision; veto: Veto; freeze: Freeze };
+const SCHEMAS = {
+  decision: decisionSchema,
+  veto: vetoSchema,
+  freeze: freezeSchema,
+  succession: successionSchema,
+};
+type Papers = { decision: Decision; veto: Veto; freeze: Freeze; succession: Succession };
 export type PaperKind = keyof Papers;
 
 /** A paper whose signatures verified. */
@@ -88,15 +94,12 @@ export type OpenedPaper<K extends PaperKind> = {
   readonly envelope: Uint8Array;
 };
 
-function payloadType(kind: PaperKind): string {
+export function payloadTypeOf(kind: PaperKind): string {
   return `application/vnd.exclave.${kind}.v1+json`;
 }
 
-/** A paper with its first signature. Throws `usage` when it says what no reader would accept. */
-export function signPaper<K extends PaperKind>(
-  paper: Papers[K] & { readonly kind: K },
-  key: SigningKey,
-): Uint8Array {
+/** What is signed of a paper. Throws `usage` when it says what no reader would accept. */
+export function paperPayload(paper: Papers[PaperKind]): Uint8Array {
   const parsed = SCHEMAS[paper.kind].safeParse(paper);
   if (!parsed.success) {
     const [issue] = parsed.error.issues;
@@ -106,7 +109,15 @@ export function signPaper<K extends PaperKind>(
       { cause: parsed.error },
     );
   }
-  return signEnvelope(payloadType(paper.kind), encodeJson(paper), [key]);
+  return encodeJson(paper);
+}
+
+/** A paper with its first signature. Throws as `paperPayload` does. */
+export function signPaper<K extends PaperKind>(
+  paper: Papers[K] & { readonly kind: K },
+  key: SigningKey,
+): Uint8Array {
+  return signEnvelope(payloadTypeOf(paper.kind), paperPayload(paper), [key]);
 }
 
 /** The same paper with one signature more. Throws `usage` when the key has signed it already. */
@@ -114,7 +125,7 @@ export function addSignature(opened: OpenedPaper<PaperKind>, key: SigningKey): U
   if (opened.keyIds.includes(key.id)) {
     throw new ExclaveError("usage", "this key has signed it already. Nothing was changed");
   }
-  const type = payloadType(opened.paper.kind);
+  const type = payloadTypeOf(opened.paper.kind);
   const signed = signEnvelope(type, opened.payload, [key]);
   const trusted = new Map([...opened.trusted, [key.id, key.publicKey]]);
   return mergeEnvelopes([opened.envelope, signed], type, trusted);
@@ -129,7 +140,7 @@ export function mergePapers(papers: readonly OpenedPaper<PaperKind>[]): Uint8Arr
   const [first] = papers;
   invariant(first, "there is something to merge");
   const envelopes = papers.map(({ envelope }) => envelope);
-  return mergeEnvelopes(envelopes, payloadType(first.paper.kind), trusted);
+  return mergeEnvelopes(envelopes, payloadTypeOf(first.paper.kind), trusted);
 }
 
 /**
@@ -159,7 +170,16 @@ export function openPaper<K extends PaperKind>(
   state: string,
   trusted: ReadonlyMap<string, PublicSigningKey>,
 ): OpenedPaper<K> {
-  const { payload, keyIds } = openEnvelope(envelope, payloadType(kind), trusted);
+  const { payload, keyIds } = openEnvelope(envelope, payloadTypeOf(kind), trusted);
+  const paper = readPayload(kind, payload);
+  if (paper.state !== state) {
+    throw new ExclaveError("foreign-state", `a ${kind} is another State's`);
+  }
+  return { id: toHex(sha256(payload)), paper, keyIds, trusted, payload, envelope };
+}
+
+/** What a payload says, whoever signed it. Throws `malformed` for what is no such paper. */
+export function readPayload<K extends PaperKind>(kind: K, payload: Uint8Array): Papers[K] {
   const parsed = SCHEMAS[kind].safeParse(parseStrictJson(payload));
   if (!parsed.success) {
     const [issue] = parsed.error.issues;
@@ -169,9 +189,5 @@ export function openPaper<K extends PaperKind>(
       { cause: parsed.error },
     );
   }
-  const paper = parsed.data as Papers[K];
-  if (paper.state !== state) {
-    throw new ExclaveError("foreign-state", `a ${kind} is another State's`);
-  }
-  return { id: toHex(sha256(payload)), paper, keyIds, trusted, payload, envelope };
+  return parsed.data as Papers[K];
 }

@@ -3,6 +3,7 @@ import { test } from "node:test";
 import {
   admit,
   amend,
+  Book,
   constitution,
   day,
   decisionOf,
@@ -14,62 +15,12 @@ import {
   keyOf,
   person,
   publicKey,
-  STATE,
   signed,
   veto,
 } from "../../test/support/charter.ts";
-import type { StoredCharter } from "./charter.ts";
-import { type Decision, signPaper } from "./decision.ts";
-import {
-  charterAfter,
-  type History,
-  type HistoryEntry,
-  nextToEnact,
-  replay,
-  standings,
-} from "./history.ts";
-import { applyOrder, type Order } from "./orders.ts";
-
-/** A ledger that grows: each entry on its day. */
-class Book {
-  readonly entries: HistoryEntry[] = [];
-
-  add(kind: HistoryEntry["kind"], bytes: Uint8Array, on: string): this {
-    this.entries.push({ kind, bytes, position: this.entries.length, at: day(on) });
-    return this;
-  }
-
-  decide(
-    order: Order,
-    names: readonly string[],
-    on: string,
-    changes: Partial<Decision> = {},
-  ): string {
-    const after =
-      order.kind === "amend"
-        ? [applyOrder(founding, order, { at: day(on), decision: "00".repeat(32) }).charter]
-        : [];
-    const opened = signed(decisionOf(order, changes), names, [founding.charter, ...after]);
-    this.add("decision", opened.envelope, on);
-    return opened.id;
-  }
-
-  read(on: string): History {
-    return replay(founding, STATE, this.entries, { hadCheckpoint: () => true, now: day(on) });
-  }
-
-  /** Publishes the charter that follows, as home does. */
-  enact(on: string): StoredCharter {
-    const facts = this.read(on);
-    const next = nextToEnact(facts);
-    assert.ok(next, "something is ripe");
-    const charter = charterAfter(facts, next);
-    this.add("charter", charter.payload, on);
-    return charter;
-  }
-}
-
-const current = (book: Book, on: string): StoredCharter => book.read(on).history.at(-1) ?? founding;
+import { signPaper } from "./decision.ts";
+import { charterAfter, nextToEnact, standings } from "./history.ts";
+import { applyOrder } from "./orders.ts";
 
 test("from founding to today: decisions are enacted one by one, and everybody reads the same", () => {
   const book = new Book();
@@ -91,7 +42,7 @@ test("from founding to today: decisions are enacted one by one, and everybody re
   );
   // It says from when it holds, not when somebody wrote it down.
   assert.equal(second.charter.time, "2026-03-10T12:00:00Z");
-  assert.equal(current(book, "12-01").id, second.id);
+  assert.equal(book.current("12-01").id, second.id);
   assert.equal(standings(book.read("03-11")).get(expelled)?.status, "enacted");
 });
 
@@ -161,7 +112,7 @@ test("what comes later changes nothing of what was: not a veto, not a freeze of 
     book.add("veto", veto(id, name, { time: "2026-03-02T00:00:00Z" }).envelope, "09-01");
   }
   book.add("freeze", freeze(["interior", "opposition"], "03-05", "03-18").envelope, "09-01");
-  assert.equal(current(book, "10-01").id, charter.id);
+  assert.equal(book.current("10-01").id, charter.id);
 });
 
 test("what strangers put into the ledger is named and stops nothing", () => {

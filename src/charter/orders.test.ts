@@ -7,6 +7,7 @@ import {
   decisionOf,
   founding,
   HOME_AND_ABROAD,
+  kem,
   publicKey,
   REGISTER,
   SEATS,
@@ -14,10 +15,13 @@ import {
   signed,
   standing,
 } from "../../test/support/charter.ts";
+import { toBase64 } from "../crypto/bytes.ts";
+import { kemKeyPairFromSeed } from "../crypto/kem.ts";
 import { isExclaveError } from "../errors.ts";
 import { type StoredCharter, writeCharter } from "./charter.ts";
-import { applyOrder, type Order } from "./orders.ts";
+import { applyOrder, type Order, orderSchema } from "./orders.ts";
 
+const otherKem = toBase64(kemKeyPairFromSeed(new Uint8Array(32).fill(1)).publicKey);
 const enactment = { at: day("06-10"), decision: "88".repeat(32) };
 
 test("orders change what they say and nothing else; the same for everybody", () => {
@@ -93,6 +97,39 @@ test("orders change what they say and nothing else; the same for everybody", () 
     const decision = signed(decisionOf(order, { charter: before.id }), [...SEATS]);
     standing(seenOn(decision, "06-01", { history: [before] }), "void", /does not fit/);
   }
+});
+
+test("the name and the reader key are amended like the rest, and a reader key can go", () => {
+  const named = applyOrder(founding, { kind: "amend", name: "Belize and Cayes" }, enactment);
+  assert.equal(named.charter.name, "Belize and Cayes");
+  assert.ok(!("reader" in named.charter));
+  const read = applyOrder(named, { kind: "amend", reader: { kem } }, enactment);
+  assert.deepEqual(read.charter.reader, { kem });
+  assert.equal(read.charter.name, "Belize and Cayes");
+  const kept = applyOrder(read, admit, enactment);
+  assert.deepEqual(kept.charter.reader, { kem });
+  const gone = applyOrder(kept, { kind: "amend", reader: { none: true } }, enactment);
+  assert.ok(!("reader" in gone.charter));
+  assert.throws(
+    () => applyOrder(founding, { kind: "amend", reader: { kem: "AAAA" } }, enactment),
+    (error) => isExclaveError(error, "usage") && /reader key is none/.test(error.message),
+  );
+
+  const sound = (order: unknown): boolean => orderSchema.safeParse(order).success;
+  assert.ok(sound({ kind: "amend", reader: { none: true } }));
+  for (const reader of [{}, { none: false }, { none: true, kem }, "none"]) {
+    assert.ok(!sound({ kind: "amend", reader }), JSON.stringify(reader));
+  }
+  for (const name of ["", "Belize\n", "Bel\u200Bize"]) {
+    assert.ok(!sound({ kind: "amend", name }), JSON.stringify(name));
+  }
+  // Another reader key than the author saw: a release to it would be to somebody else.
+  const release: Order = { kind: "release", register: REGISTER, epochs: [1], to: "reader" };
+  const other = applyOrder(gone, { kind: "amend", reader: { kem: otherKem } }, enactment);
+  const decision = signed(decisionOf(release, { charter: read.id }), [...SEATS]);
+  standing(seenOn(decision, "06-09", { history: [founding, named, read] }), "waiting");
+  const history = [founding, named, read, kept, gone, other];
+  standing(seenOn(decision, "06-09", { history }), "void", /changed since/);
 });
 
 test("what takes from a register, or sets years aside, is no everyday matter", () => {

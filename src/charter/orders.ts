@@ -19,8 +19,19 @@ import {
   writeCharter,
 } from "./charter.ts";
 
-const { agent, constitution, hex, ledger, recovery, register, shortName, site, delaySeconds } =
-  charterFields;
+const {
+  agent,
+  constitution,
+  delaySeconds,
+  hex,
+  label,
+  ledger,
+  reader,
+  recovery,
+  register,
+  shortName,
+  site,
+} = charterFields;
 
 const epochs = z
   .array(z.int().min(1).max(0xffffffff))
@@ -36,8 +47,11 @@ export const orderSchema = z.discriminatedUnion("kind", [
   /** Replaces whole sections; what is absent stays. */
   z.strictObject({
     kind: z.literal("amend"),
+    name: label.optional(),
     constitution: constitution.optional(),
     recovery: recovery.optional(),
+    /** `none` takes the reader key away. */
+    reader: z.union([reader, z.strictObject({ none: z.literal(true) })]).optional(),
     agents: z.array(agent).min(1).max(64).optional(),
     ledger: ledger.optional(),
     retentionSeconds: z.int().min(0).optional(),
@@ -97,6 +111,16 @@ export function classOf(order: Order, charter: Charter, at: Date): OrderClass {
     return back > REVOKED_BACK_SECONDS * 1000 ? "constitutional" : "ordinary";
   }
   return CLASSES[order.kind];
+}
+
+/**
+ * True when an order brings other signatories and rules, and changes nothing else: the one decision that
+ * the recovery key may sign in place of the seats, where these can no longer.
+ */
+export function amendsConstitutionAlone(order: Order): boolean {
+  return (
+    order.kind === "amend" && order.constitution !== undefined && Object.keys(order).length === 2
+  );
 }
 
 type Register = Charter["registers"][number];
@@ -181,7 +205,12 @@ export function sectionsOf(order: Order, charter: Charter): string {
   }
 }
 
-/** When a charter takes effect, and by which decision. */
+/** Sections that change; only the reader key can go. */
+type Changes = Omit<Partial<Charter>, "reader"> & {
+  readonly reader?: Charter["reader"] | undefined;
+};
+
+/** When a charter takes effect, and by which decision or succession. */
 export type Enactment = { readonly at: Date; readonly decision: string };
 
 /**
@@ -202,13 +231,17 @@ export function recordDecision(before: StoredCharter, enactment: Enactment): Sto
   return follow(before, {}, enactment);
 }
 
-function follow(
+/**
+ * The charter after the one before, with these changes; a section that is given as undefined goes. Throws
+ * `usage` when it would contradict itself, or take back what no charter may.
+ */
+export function follow(
   before: StoredCharter,
-  changes: Partial<Charter>,
+  changes: Changes,
   { at, decision }: Enactment,
 ): StoredCharter {
   const { charter } = before;
-  const after = { ...charter, ...changes };
+  const { reader: key, ...after } = { ...charter, ...changes };
   for (const [what, was, is] of [
     ["share set", charter.recovery.shares.generation, after.recovery.shares.generation],
     ["ledger", charter.ledger.generation, after.ledger.generation],
@@ -227,6 +260,7 @@ function follow(
   try {
     return writeCharter({
       ...after,
+      ...(key ? { reader: key } : {}),
       version: charter.version + 1,
       previous: before.id,
       decision,
@@ -240,12 +274,15 @@ function follow(
   }
 }
 
-function changesOf(charter: Charter, order: Order, at: Date): Partial<Charter> {
+function changesOf(charter: Charter, order: Order, at: Date): Changes {
   switch (order.kind) {
     case "amend": {
-      const { kind: _, ...sections } = order;
-      if (Object.keys(sections).length === 0) throw unfit("it amends nothing");
-      return sections as Partial<Charter>;
+      const { kind: _, reader: key, ...sections } = order;
+      if (Object.keys(order).length === 1) throw unfit("it amends nothing");
+      if (order.ledger) requireSameLedger(charter.ledger, order.ledger);
+      const changes = sections as Partial<Charter>;
+      if (key === undefined) return changes;
+      return { ...changes, reader: "none" in key ? undefined : key };
     }
     case "admit-site":
       if (charter.sites.some(({ name }) => name === order.site.name)) {
@@ -297,6 +334,13 @@ function changesOf(charter: Charter, order: Order, at: Date): Partial<Charter> {
   }
 }
 
+/** Witnesses change by decision; what signs the ledger, and where it begins anew, by succession alone. */
+function requireSameLedger(before: Charter["ledger"], after: Charter["ledger"]): void {
+  const identity = ({ origin, generation, keys }: Charter["ledger"]): string =>
+    JSON.stringify([origin, generation, keys]);
+  if (identity(before) !== identity(after)) throw unfit("only a succession begins another ledger");
+}
+
 function requireRegister(charter: Charter, id: string): void {
   if (!charter.registers.some((register) => register.id === id)) {
     throw unfit(`there is no register ${id}`);
@@ -313,6 +357,7 @@ function without<T>(list: readonly T[], isIt: (one: T) => boolean, name: string)
   return left;
 }
 
-function unfit(why: string, cause?: unknown): ExclaveError {
-  return new ExclaveError("usage", `the order does not fit the charter: ${why}`, { cause });
+/** Why an order, or a succession, cannot follow this charter. */
+export function unfit(why: string, cause?: unknown): ExclaveError {
+  return new ExclaveError("usage", `it does not fit the charter: ${why}`, { cause });
 }

@@ -9,14 +9,16 @@ import {
   destroy,
   expel,
   founding,
+  kem,
   NOW,
   person,
   publicKey,
   REGISTER,
+  successionOf,
 } from "../../test/support/charter.ts";
 import type { Constitution } from "./charter.ts";
 import { applyOrder, type Order } from "./orders.ts";
-import { differencesOf, sentenceOf, termsOf } from "./sentences.ts";
+import { differencesOf, sentenceOf, successionSentence, termsOf } from "./sentences.ts";
 
 const enactment = { at: day("06-10"), decision: "88".repeat(32) };
 
@@ -83,6 +85,60 @@ test("a person who is to sign reads a sentence for every kind of order, and who 
     terms(amend({ thresholds: seven })),
     /From then on destructive decisions need 5 of 5 seats and wait 30 days/,
   );
+});
+
+test("a new name and a reader key that comes or goes are named, and shown as they change", () => {
+  const says = (order: Order): string => sentenceOf(order, founding.charter);
+  const rename: Order = { kind: "amend", name: "Belize and Cayes", reader: { kem } };
+  assert.match(
+    says(rename),
+    /the State's name, which becomes Belize and Cayes and the reader key\.$/,
+  );
+  const remove: Order = { kind: "amend", reader: { none: true } };
+  assert.match(says(remove), /the reader key, which is taken away\.$/);
+  const renamed = applyOrder(founding, rename, enactment);
+  const [name, reader, ...others] = differencesOf(founding.charter, renamed.charter);
+  assert.deepEqual(name, { path: "name", before: "Belize", after: "Belize and Cayes" });
+  assert.equal(reader?.path, "reader.kem");
+  assert.match(reader?.after ?? "", /^SHA-256 [0-9a-f]{64}$/);
+  assert.deepEqual(others, []);
+  const removed = applyOrder(renamed, remove, enactment);
+  const [gone] = differencesOf(renamed.charter, removed.charter);
+  assert.deepEqual(gone, { path: "reader.kem", before: reader?.after });
+});
+
+test("a succession reads as what ends, what begins, and what its witnesses become", () => {
+  const witness = (name: string) => ({ name, keys: [`${name}+0123abcd+AAAA`] });
+  const ledger = { ...founding.charter.ledger, witnesses: ["a", "b", "c"].map(witness), quorum: 2 };
+  const charter = { ...founding.charter, ledger };
+  const before = { ...founding, charter };
+  const succession = successionOf(before, NOW);
+  const weaker = { ...succession.ledger, witnesses: [witness("b"), witness("d")], quorum: 1 };
+  const text = successionSentence({ ...succession, ledger: weaker }, charter);
+  assert.match(
+    text,
+    /^Close the ledger exclave\.example\/belize\/1 of Belize at its first 7 entries, with the root (99){32};/,
+  );
+  assert.match(
+    text,
+    /ledger exclave\.example\/belize\/2, generation 2, .*(SHA-256 [0-9a-f]{64}.*){2}/,
+  );
+  assert.match(text, /seen by 1 of its 2 witnesses \(until now 2 of 3; 1 stay\)/);
+  assert.match(text, /machine, with the key SHA-256 [0-9a-f]{64}, write from now on, in term 2/);
+  assert.match(text, /at once, and nobody can veto it/);
+});
+
+test("who can sign other seats on is said where the recovery key can, and only there", () => {
+  const terms = (order: Order): string =>
+    termsOf(
+      decisionOf(order),
+      founding.charter,
+      applyOrder(founding, order, enactment).charter,
+      NOW,
+    ).join(" ");
+  assert.match(terms(amend({ freezeSignatures: 3 })), /The recovery key can sign in their place/);
+  const more: Order = { kind: "amend", constitution, annex: "79".repeat(32) };
+  for (const order of [more, expel]) assert.doesNotMatch(terms(order), /recovery key/);
 });
 
 test("a diff shows every change: of keys, of order, of lists that become empty, of people", () => {

@@ -5,7 +5,8 @@ import { invariant } from "../errors.ts";
 import { displayName, fromText } from "../platform/names.ts";
 import { type Charter, constitutionId, ORDER_CLASSES } from "./charter.ts";
 import type { Decision } from "./decision.ts";
-import { classOf, type Order, requirementsOf } from "./orders.ts";
+import { amendsConstitutionAlone, classOf, type Order, requirementsOf } from "./orders.ts";
+import type { Succession } from "./succession.ts";
 
 const DAY_SECONDS = 86_400;
 /** The shortest text that is taken for a key: no hash or label is as long. */
@@ -20,6 +21,9 @@ function hashOf(text: string): string {
 function shown(text: string): string {
   return displayName(fromText(text));
 }
+
+const BY_RECOVERY =
+  "The recovery key can sign in their place; the seats that would follow must meet their own threshold all the same.";
 
 const countries = new Intl.DisplayNames(["en"], { type: "region", fallback: "code" });
 
@@ -78,6 +82,27 @@ export function sentenceOf(
 }
 
 /**
+ * A succession as one text: what ends, what begins, and what to know before the recovery key signs it.
+ *
+ * @param charter the charter that it follows
+ */
+export function successionSentence(succession: Succession, charter: Charter): string {
+  const { closes, ledger, agent } = succession;
+  const [one, other] = ledger.keys.map(hashOf);
+  const { witnesses, quorum } = charter.ledger;
+  const kept = ledger.witnesses.filter((next) =>
+    witnesses.some((witness) => JSON.stringify(witness) === JSON.stringify(next)),
+  );
+  return [
+    `Close the ledger ${shown(closes.origin)} of ${shown(charter.name)} at its first ${closes.size} entries, with the root ${closes.root}; what came after them counts for nothing.`,
+    `Go on in the ledger ${shown(ledger.origin)}, generation ${ledger.generation}, with the keys ${one} and ${other}.`,
+    `What counts must have been seen by ${ledger.quorum} of its ${ledger.witnesses.length} witnesses (until now ${quorum} of ${witnesses.length}; ${kept.length} stay).`,
+    `Let another machine, with the key ${hashOf(agent.signing)}, write from now on, in term ${agent.term}; the one before writes no more.`,
+    "It takes effect at once, and nobody can veto it; seats, thresholds and delays stay as they are.",
+  ].join(" ");
+}
+
+/**
  * Who must sign, when it can take effect, and what else to know: sentences.
  *
  * @param after the charter that would follow, as `applyDecision` gives it
@@ -103,6 +128,7 @@ export function termsOf(
     .join("");
   const terms = [
     `It needs ${signatures} of ${before.constitution.seats.length} seats${from}.`,
+    ...(amendsConstitutionAlone(order) ? [BY_RECOVERY] : []),
     timelockSeconds === 0
       ? "It takes effect as soon as the ledger has all signatures."
       : `It takes effect ${duration(timelockSeconds)} after the ledger has all signatures, unless ${vetoSignatures} seats veto it.`,
@@ -192,7 +218,12 @@ function nameIn(one: unknown): string | undefined {
 
 function amendedParts(order: Order & { readonly kind: "amend" }): readonly string[] {
   const names: Readonly<Record<string, string>> = {
+    name: `the State's name, which becomes ${shown(order.name ?? "")}`,
     constitution: "seats, thresholds and delays",
+    reader:
+      order.reader && "none" in order.reader
+        ? "the reader key, which is taken away"
+        : "the reader key",
     recovery: "the recovery key or its holders",
     agents: "the machines that may write",
     ledger: "the ledger and its witnesses",

@@ -6,7 +6,7 @@
  */
 import { fromBase64 } from "../crypto/bytes.ts";
 import { type PublicSigningKey, parseSigningPublicKey } from "../crypto/signing.ts";
-import type { Constitution, Seat, Threshold } from "./charter.ts";
+import type { Charter, Constitution, Seat, Threshold } from "./charter.ts";
 
 /** The keys that the seats of a constitution sign with, by key id, as `openEnvelope` wants them. */
 export function seatKeys(constitution: Constitution): ReadonlyMap<string, PublicSigningKey> {
@@ -16,6 +16,12 @@ export function seatKeys(constitution: Constitution): ReadonlyMap<string, Public
       .map(({ key }) => parseSigningPublicKey(fromBase64(key)))
       .map((key) => [key.id, key]),
   );
+}
+
+/** The recovery key's signing key, by its id. It is no seat, and counts only where a rule names it. */
+export function recoveryKey({ recovery }: Charter): ReadonlyMap<string, PublicSigningKey> {
+  const key = parseSigningPublicKey(fromBase64(recovery.signing));
+  return new Map([[key.id, key]]);
 }
 
 /**

@@ -5,13 +5,13 @@
 
 import { equalConstantTime } from "../crypto/bytes.ts";
 import { ExclaveError, isExclaveError } from "../errors.ts";
-import { documentIds, fetchDocument } from "../registers/import-snapshots.ts";
 import type { Catalog } from "../vault/catalog.ts";
 import { openStatement, openWrap, unwrapEpochKey } from "../vault/documents.ts";
 import type { Home } from "../vault/home.ts";
 import { parseId } from "../vault/identifiers.ts";
 import { openSites } from "../vault/open-sites.ts";
 import { recoveryKeyFromSeed } from "../vault/recovery-key.ts";
+import { documentIds, fetchDocument } from "../vault/site-documents.ts";
 
 export type WrapsReport = {
   /** Epochs whose wrap opened and is the key that home uses. */
@@ -40,7 +40,7 @@ export async function checkWraps(options: {
   for (const wrap of await documentIds(places, "wrap")) {
     try {
       const bytes = await fetchDocument(places, "wrap", wrap);
-      const { document } = openWrap(bytes, home.charters);
+      const { document } = openWrap(bytes, home.known);
       if (document.register !== id || document.recipient !== "recovery") continue;
       opened.set(document.epochKeyId, unwrapEpochKey(document, kem));
     } catch (error) {
@@ -55,7 +55,7 @@ export async function checkWraps(options: {
       .snapshots(id)
       .map(({ epoch, envelope }) => [
         epoch,
-        openStatement(envelope, home.charters).document.epochKeyId,
+        openStatement(envelope, home.known).document.epochKeyId,
       ]),
   );
   for (const [epoch, epochKeyId] of used) {

@@ -3,23 +3,20 @@
 import { toHex } from "../crypto/bytes.ts";
 import { sha256 } from "../crypto/hash.ts";
 import { isExclaveError } from "../errors.ts";
+import { newestAt } from "../ledger/at-sites.ts";
+import { GOVERNING_KINDS } from "../ledger/entry.ts";
 import { startReadPool } from "../registers/epoch-reader.ts";
-import { readDocument } from "../registers/import-snapshots.ts";
 import { listHeld } from "../registers/known-packs.ts";
 import { defaultWorkers } from "../registers/seal-session.ts";
 import type { ObjectKind, Site } from "../sites/site.ts";
 import type { Catalog, PackRow } from "../vault/catalog.ts";
-import {
-  type CharterChain,
-  type EpochWrap,
-  openDocument,
-  openStatement,
-  openWrap,
-} from "../vault/documents.ts";
+import { type EpochWrap, openStatement, openWrap } from "../vault/documents.ts";
 import type { Home } from "../vault/home.ts";
 import { parseId, type RegisterId } from "../vault/identifiers.ts";
+import type { KnownState } from "../vault/known-state.ts";
 import { isOpen, openSites, type SitePlace } from "../vault/open-sites.ts";
 import { shardName } from "../vault/shard.ts";
+import { readDocument } from "../vault/site-documents.ts";
 
 /** Packs of which a check without `full` reads every shard. */
 const SAMPLE_PACKS = 16;
@@ -84,8 +81,9 @@ export async function check(options: CheckOptions): Promise<CheckReport> {
   const snapshots = catalog.snapshots(id);
   await run.documents(snapshots.map(({ envelope }) => envelope));
   const keyIds = snapshots.map(
-    ({ envelope }) => openStatement(envelope, home.charters).document.epochKeyId,
+    ({ envelope }) => openStatement(envelope, home.known).document.epochKeyId,
   );
+  await run.ledger();
   await run.keys(new Set(keyIds));
   await run.packs();
   const report: CheckReport = {
@@ -119,33 +117,19 @@ async function documentsOf(
   return documents;
 }
 
-/** The charters and wraps of a site; undefined when it cannot list them, which the listing of shards tells. */
-async function keysOf(place: SitePlace & { readonly site: Site }) {
+/** The wraps of a site; undefined when it cannot list them, which the listing of shards tells. */
+async function wrapsOf(place: SitePlace & { readonly site: Site }) {
   try {
-    return {
-      charters: await documentsOf(place, "charter"),
-      wraps: await documentsOf(place, "wrap"),
-    };
+    return await documentsOf(place, "wrap");
   } catch (error) {
     if (!isExclaveError(error)) throw error;
     return undefined;
   }
 }
 
-function isCharter(bytes: Uint8Array, payloadId: string, charters: CharterChain): boolean {
-  const { recoverySigning } = charters;
+function openedWrap(bytes: Uint8Array, known: KnownState): EpochWrap | undefined {
   try {
-    const trusted = new Map([[recoverySigning.id, recoverySigning]]);
-    return openDocument("charter", bytes, trusted).payloadId === payloadId;
-  } catch (error) {
-    if (!isExclaveError(error)) throw error;
-    return false;
-  }
-}
-
-function openedWrap(bytes: Uint8Array, charters: CharterChain): EpochWrap | undefined {
-  try {
-    return openWrap(bytes, charters).document;
+    return openWrap(bytes, known).document;
   } catch (error) {
     if (!isExclaveError(error)) throw error;
     return undefined;
@@ -188,7 +172,7 @@ class CheckRun {
   /** Every statement's signature, and that every open site has it and its manifests as their names say. */
   async documents(envelopes: readonly Uint8Array[]): Promise<void> {
     for (const envelope of envelopes) {
-      const { id, document } = openStatement(envelope, this.#options.home.charters);
+      const { id, document } = openStatement(envelope, this.#options.home.known);
       const names = [
         `statement/${id}`,
         ...document.manifests.map((manifest) => `manifest/${manifest}`),
@@ -197,26 +181,41 @@ class CheckRun {
     }
   }
 
-  /** That every open site has the charters, and a wrap of each epoch's key for the recovery key. */
-  async keys(epochKeyIds: ReadonlySet<string>): Promise<void> {
-    const { charters } = this.#options.home;
-    for (const place of this.#places) {
-      if (!isOpen(place)) continue;
-      const versions = new Set<string>();
-      const kept = await keysOf(place);
-      if (!kept) continue;
-      for (const bytes of kept.charters) {
-        for (const { payloadId } of charters.charters) {
-          if (isCharter(bytes, payloadId, charters)) versions.add(payloadId);
+  /** That every open site has what the charter follows from, and the ledger's newest checkpoint. */
+  async ledger(): Promise<void> {
+    const { home } = this.#options;
+    const documents = await home.withGenerations((generations) =>
+      generations.flatMap(({ log, closedAt }) =>
+        [...log.entriesOf(GOVERNING_KINDS)]
+          .filter(({ position }) => position < (closedAt ?? Number.POSITIVE_INFINITY))
+          .map(({ kind, envelope }) => `${kind}/${envelope}`),
+      ),
+    );
+    for (const name of documents) await this.#document(name);
+    await home.withLedger(async (log) => {
+      for (const place of this.#places) {
+        if (!isOpen(place)) continue;
+        const held = await newestAt(place.site, log.keys);
+        const has = held?.head.size ?? 0;
+        const covered = log.latest()?.size ?? 0;
+        if (held && log.relation(held.head) === "fork") {
+          this.#find(place.name, "ledger", "it is another one than home's, under the same keys");
+        } else if (has < covered) {
+          this.#find(place.name, "ledger", `it ends at entry ${has} of ${covered}`);
         }
       }
-      for (const { payloadId, document } of charters.charters) {
-        if (!versions.has(payloadId))
-          this.#find(place.name, `charter ${document.version}`, "it is missing");
-      }
+    });
+  }
+
+  /** That every open site has a wrap of each epoch's key for the recovery key. */
+  async keys(epochKeyIds: ReadonlySet<string>): Promise<void> {
+    for (const place of this.#places) {
+      if (!isOpen(place)) continue;
+      const wraps = await wrapsOf(place);
+      if (!wraps) continue;
       const wrapped = new Set<string>();
-      for (const bytes of kept.wraps) {
-        const wrap = openedWrap(bytes, charters);
+      for (const bytes of wraps) {
+        const wrap = openedWrap(bytes, this.#options.home.known);
         if (wrap?.recipient === "recovery") wrapped.add(wrap.epochKeyId);
       }
       for (const id of epochKeyIds) {

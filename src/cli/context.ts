@@ -3,6 +3,7 @@ import { homedir } from "node:os";
 import { join, resolve } from "node:path";
 import { Catalog } from "../vault/catalog.ts";
 import { Home } from "../vault/home.ts";
+import { lockState } from "../vault/lock.ts";
 
 export function homePath(): string {
   return resolve(process.env.EXCLAVE_HOME ?? join(homedir(), ".exclave"));
@@ -10,6 +11,16 @@ export function homePath(): string {
 
 export async function openHome(): Promise<Home> {
   return Home.open(homePath());
+}
+
+/** Runs `work` while nobody else changes the charter or the configuration. */
+export async function withState<T>(home: Home, work: () => Promise<T>): Promise<T> {
+  const unlock = lockState(home);
+  try {
+    return await work();
+  } finally {
+    unlock();
+  }
 }
 
 /** Runs `work` with home and catalog open, and closes the catalog whatever happens. */

@@ -1,6 +1,6 @@
 import { resolve } from "node:path";
 import { Command } from "commander";
-import { found } from "../registers/found.ts";
+import { found } from "../governance/found.ts";
 import { adoptTrial, trialPaths } from "../registers/trial.ts";
 import type { Home } from "../vault/home.ts";
 import { homePath } from "./context.ts";

@@ -10,7 +10,7 @@ export const rebuildCommand: MakeCommand = (terminal, setExit) =>
     .description("make the catalog anew from the sites; it is only a cache")
     .action(async () => {
       const home = await openHome();
-      const report = await rebuild(home, (notice) => terminal.notice(notice));
+      const report = await rebuild(home, new Date(), (notice) => terminal.notice(notice));
       if (report.problems.length > 0) setExit(EXIT.incomplete);
       terminal.result(report, [
         "The catalog is made anew from the sites.",

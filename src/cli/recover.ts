@@ -15,11 +15,17 @@ export const recoverCommand: MakeCommand = (terminal) =>
     .requiredOption("--key <file>", "the recovery key that `exclave found` made")
     .option("--passphrase-file <file>", "its passphrase; asked for when absent")
     .option("--site <dir>", "a site's directory; once for each site that is left", collect, [])
+    .option(
+      "--accept-stale",
+      "take what there is, though sites that are missing may have newer",
+      false,
+    )
     .action(
       async (flags: {
         readonly key: string;
         readonly passphraseFile?: string;
         readonly site: readonly string[];
+        readonly acceptStale: boolean;
       }) => {
         if (flags.site.length === 0)
           throw new ExclaveError("usage", "give --site DIR for each site that is left");
@@ -35,19 +41,28 @@ export const recoverCommand: MakeCommand = (terminal) =>
           home: homePath(),
           key,
           directories: flags.site,
+          acceptStale: flags.acceptStale,
           now: new Date(),
           onNotice: (notice) => terminal.notice(notice),
         });
-        const { home, sites, term, registers } = report;
-        terminal.result({ state: home.state, home: home.path, sites, term, registers }, [
-          `${home.config.stateName} has a home again at ${home.path}, from ${sites.join(", ")}.`,
-          ...registers.map(
-            ({ name, recoveryPoints, newest }) =>
-              `  ${name}: ${plural(recoveryPoints, "recovery point")}, the newest of ${formatTime(newest)} (${formatAge(newest, new Date())})`,
-          ),
-          ...(registers.length === 0 ? ["  No register was found at these sites."] : []),
-          "Whether newer ones were at the sites that are missing cannot be known from these alone.",
-          `Next: exclave restore ${registers[0]?.name ?? "NAME"} --to DIR`,
-        ]);
+        const { home, sites, term, checkpoint, registers } = report;
+        terminal.result(
+          { state: home.state, home: home.path, sites, term, checkpoint, registers },
+          [
+            `${home.charter.name} has a home again at ${home.path}, from ${sites.join(", ")}.`,
+            ...registers.map(
+              ({ name, recoveryPoints, newest }) =>
+                `  ${name}: ${plural(recoveryPoints, "recovery point")}, the newest of ${formatTime(newest)} (${formatAge(newest, new Date())})`,
+            ),
+            ...(registers.length === 0 ? ["  No register was found at these sites."] : []),
+            `The ledger ends with entry ${checkpoint.entries} of ${formatTime(checkpoint.time)}, as ${checkpoint.confirmedBy.join(", ")} confirm.`,
+            ...(checkpoint.stale.length === 0
+              ? []
+              : [
+                  `Newer ones may be at the sites that are missing: of ${checkpoint.stale.join(", ")}.`,
+                ]),
+            `Next: exclave restore ${registers[0]?.name ?? "NAME"} --to DIR`,
+          ],
+        );
       },
     );

@@ -1,12 +1,18 @@
 import { resolve } from "node:path";
-import { Command } from "commander";
+import { Command, Option } from "commander";
 import { ExclaveError } from "../errors.ts";
+import {
+  addRegister,
+  decidedTerms,
+  declareRegister,
+  type Sensitivity,
+} from "../governance/registers.ts";
 import { requireLawfulPlacement } from "../registers/protect.ts";
-import { type PartConfig, type RegisterConfig, writeQuorum } from "../vault/home.ts";
-import { randomId } from "../vault/identifiers.ts";
-import { openHome } from "./context.ts";
+import { type PartConfig, writeQuorum } from "../vault/home.ts";
+import { openHome, withState } from "./context.ts";
 import { formatTable } from "./format.ts";
 import type { MakeCommand } from "./main.ts";
+import { sayProposed } from "./proposed.ts";
 
 export const registerCommand: MakeCommand = (terminal) => {
   const register = new Command("register").description(
@@ -46,14 +52,10 @@ export const registerCommand: MakeCommand = (terminal) => {
       collect,
       [],
     )
+    .option("--out <file>", "where to write the decision, when people have to sign it")
     .action(async (name: string, flags: RegisterFlags) => {
       const home = await openHome();
-      if (!/^[a-z0-9][a-z0-9._-]{0,62}$/.test(name)) {
-        throw new ExclaveError(
-          "usage",
-          "a name has small letters, digits, dots, dashes, at most 63",
-        );
-      }
+      requireName(name);
       if (home.config.registers.some((one) => one.name === name)) {
         throw new ExclaveError("usage", `there is a register "${name}" already`);
       }
@@ -71,16 +73,11 @@ export const registerCommand: MakeCommand = (terminal) => {
         );
       }
       requireLawfulPlacement(home, { sites, k }, flags.accept);
-      const config: RegisterConfig = {
-        name,
-        id: randomId("RegisterId"),
-        parts: partsOf(name, flags),
-        sites,
-        k,
-        survive,
-        epoch: 0,
-      };
-      await home.saveRegister(config);
+      const plan = { name, parts: partsOf(name, flags), sites, k, survive };
+      const { config, given } = await withState(home, () => addRegister(home, plan, new Date()));
+      if (given.status === "proposed") {
+        return sayProposed(terminal, home, given, { register: config }, flags.out);
+      }
       terminal.result({ register: config }, [
         `Register ${name}: any ${k} of ${n} sites bring it back; a recovery point counts when ${writeQuorum(config)} have it.`,
         flags.kind === "files"
@@ -89,18 +86,69 @@ export const registerCommand: MakeCommand = (terminal) => {
       ]);
     });
   register
+    .command("declare")
+    .argument("<name>", "short and unique, for instance land-titles")
+    .description("name a register that is vital, though nothing protects it yet; `status` shows it")
+    .option("--owner <name>", "the office that keeps it")
+    .option("--legal-basis <text>", "the law that it rests on")
+    .addOption(
+      new Option("--sensitivity <level>", "how much harm it does in the wrong hands")
+        .choices(SENSITIVITIES)
+        .default("confidential"),
+    )
+    .option(
+      "--recovery-point <duration>",
+      "how much of it the State could bear to lose: 24h, 7d",
+      duration,
+    )
+    .option(
+      "--recovery-time <duration>",
+      "how long the State could do without it: 4h, 3d",
+      duration,
+    )
+    .option("--out <file>", "where to write the decision, when people have to sign it")
+    .action(async (name: string, flags: DeclareFlags) => {
+      requireName(name);
+      const home = await openHome();
+      const declaration = {
+        name,
+        ...(flags.owner === undefined ? {} : { owner: flags.owner }),
+        ...(flags.legalBasis === undefined ? {} : { legalBasis: flags.legalBasis }),
+        ...(flags.recoveryPoint === undefined ? {} : { recoveryPointSeconds: flags.recoveryPoint }),
+        ...(flags.recoveryTime === undefined ? {} : { recoveryTimeSeconds: flags.recoveryTime }),
+      };
+      const given = await withState(home, () =>
+        declareRegister(home, declaration, flags.sensitivity, new Date()),
+      );
+      const declared = { ...declaration, sensitivity: flags.sensitivity };
+      if (given.status === "proposed") {
+        return sayProposed(terminal, home, given, { declared }, flags.out);
+      }
+      terminal.result({ declared }, [
+        `Register ${name} is in the inventory, and nothing protects it yet.`,
+        `Next: exclave register add ${name} --kind files --path DIR --sites a,b,c --threshold K`,
+      ]);
+    });
+  register
     .command("list")
     .description("the registers")
     .action(async () => {
-      const { registers } = (await openHome()).config;
-      const rows = registers.map((one) => [
-        one.name,
-        one.parts.map((part) => part.path || part.kind).join(", "),
-        `${one.k} of ${one.sites.length}`,
-        one.sites.join(","),
-      ]);
+      const home = await openHome();
+      const { registers, inventory } = home.config;
+      const declared = inventory.filter(
+        ({ id }) => decidedTerms(home, id) && !registers.some((one) => one.id === id),
+      );
+      const rows = [
+        ...registers.map((one) => [
+          one.name,
+          one.parts.map((part) => part.path || part.kind).join(", "),
+          `${one.k} of ${one.sites.length}`,
+          one.sites.join(","),
+        ]),
+        ...declared.map(({ name }) => [name, "nothing yet", "", ""]),
+      ];
       terminal.result(
-        { registers },
+        { registers, declared },
         rows.length === 0
           ? [
               "No registers yet. Next: exclave register add NAME --kind files --path DIR --sites a,b,c --threshold K",
@@ -111,6 +159,31 @@ export const registerCommand: MakeCommand = (terminal) => {
   return register;
 };
 
+type DeclareFlags = {
+  readonly owner?: string;
+  readonly legalBasis?: string;
+  readonly sensitivity: Sensitivity;
+  readonly recoveryPoint?: number;
+  readonly recoveryTime?: number;
+  readonly out?: string;
+};
+
+const SENSITIVITIES: readonly Sensitivity[] = ["public", "internal", "confidential", "secret"];
+
+function requireName(name: string): void {
+  if (/^[a-z0-9][a-z0-9._-]{0,62}$/.test(name)) return;
+  throw new ExclaveError("usage", "a name has small letters, digits, dots, dashes, at most 63");
+}
+
+const UNIT_SECONDS: Readonly<Record<string, number>> = { m: 60, h: 3600, d: 86_400 };
+
+/** Seconds of "30m", "24h", "7d". */
+function duration(text: string): number {
+  const [, count, unit] = /^([1-9]\d{0,4})([mhd])$/.exec(text) ?? [];
+  if (count !== undefined && unit !== undefined) return Number(count) * (UNIT_SECONDS[unit] ?? 0);
+  throw new ExclaveError("usage", `${text} is not a duration: write 30m, 24h or 7d`);
+}
+
 type RegisterFlags = {
   readonly kind: "files" | "stream";
   readonly path: readonly string[];
@@ -120,6 +193,7 @@ type RegisterFlags = {
   readonly exclude: string[];
   readonly oneFileSystem: boolean;
   readonly accept: readonly string[];
+  readonly out?: string;
 };
 
 function partsOf(name: string, flags: RegisterFlags): PartConfig[] {

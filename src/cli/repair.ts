@@ -1,8 +1,8 @@
 import { Command } from "commander";
 import { listHeld } from "../registers/known-packs.ts";
-import { lockRegister } from "../registers/lock.ts";
 import { repairDocuments, repairShards } from "../registers/repair.ts";
 import { parseId } from "../vault/identifiers.ts";
+import { lockRegister } from "../vault/lock.ts";
 import { isOpen, openSites } from "../vault/open-sites.ts";
 import { withHome } from "./context.ts";
 import { EXIT } from "./exit-codes.ts";

@@ -1,11 +1,12 @@
 import { resolve } from "node:path";
 import { Command } from "commander";
 import { ExclaveError } from "../errors.ts";
-import { addSite } from "../registers/found.ts";
+import { addSite } from "../governance/sites.ts";
 import { openSite } from "../vault/open-sites.ts";
-import { openHome } from "./context.ts";
+import { openHome, withState } from "./context.ts";
 import { formatTable } from "./format.ts";
 import type { MakeCommand } from "./main.ts";
+import { sayProposed } from "./proposed.ts";
 
 export const siteCommand: MakeCommand = (terminal) => {
   const site = new Command("site").description("the places abroad that store");
@@ -17,6 +18,7 @@ export const siteCommand: MakeCommand = (terminal) => {
     .requiredOption("--directory <dir>", "where it stores")
     .option("--operator <name>", "who runs it (default: the site's own name)")
     .option("--hazard-zone <name>", "what one disaster can take (default: the country)")
+    .option("--out <file>", "where to write the decision, when people have to sign it")
     .action(async (name: string, flags: SiteFlags) => {
       const country = flags.country.toUpperCase();
       if (!/^[A-Z]{2}$/.test(country)) {
@@ -38,8 +40,12 @@ export const siteCommand: MakeCommand = (terminal) => {
         hazardZone: flags.hazardZone ?? country,
         directory: resolve(flags.directory),
       };
-      await addSite(await openHome(), config, new Date());
-      terminal.result({ site: config }, [
+      const home = await openHome();
+      const given = await withState(home, () => addSite(home, config, new Date()));
+      if (given?.status === "proposed") {
+        return sayProposed(terminal, home, given, { site: config }, flags.out);
+      }
+      terminal.result({ site: config, ...(given ? { decision: given } : {}) }, [
         `Site ${name} (${country}) stores in ${config.directory}.`,
         "Next, when there are enough: exclave register add NAME --kind files --path DIR --sites a,b,c --threshold K",
       ]);
@@ -51,11 +57,17 @@ export const siteCommand: MakeCommand = (terminal) => {
       const home = await openHome();
       const sites = await Promise.all(
         home.config.sites.map(async (config) => {
-          const problem = await openSite(config, home).then(
+          const problem = await openSite(config, home.known).then(
             () => undefined,
             (error: unknown) => (error instanceof Error ? error.message : String(error)),
           );
-          return { ...config, answers: problem === undefined, ...(problem ? { problem } : {}) };
+          const admitted = home.charter.sites.some((site) => site.name === config.name);
+          return {
+            ...config,
+            admitted,
+            answers: problem === undefined,
+            ...(problem ? { problem } : {}),
+          };
         }),
       );
       const rows = sites.map((one) => [
@@ -64,7 +76,7 @@ export const siteCommand: MakeCommand = (terminal) => {
         one.operator,
         one.hazardZone,
         one.directory,
-        one.answers ? "answers" : (one.problem ?? ""),
+        one.admitted ? (one.answers ? "answers" : (one.problem ?? "")) : "not admitted yet",
       ]);
       terminal.result(
         { sites },
@@ -84,4 +96,5 @@ type SiteFlags = {
   readonly directory: string;
   readonly operator?: string;
   readonly hazardZone?: string;
+  readonly out?: string;
 };

@@ -31,7 +31,7 @@ export const statusCommand: MakeCommand = (terminal) =>
     .action(async () => {
       const now = new Date();
       const { name, registers, debts } = await withHome(async (home, catalog) => ({
-        name: home.config.stateName,
+        name: home.charter.name,
         registers: await Promise.all(
           home.config.registers.map((register) => registerStatus(home, catalog, register, now)),
         ),

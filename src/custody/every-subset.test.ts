@@ -4,11 +4,13 @@ import { test } from "node:test";
 import { toHex, utf8 } from "../crypto/bytes.ts";
 import { hmacSha256 } from "../crypto/hash.ts";
 import { SUBSETS_TESTED_MAX, testEverySubset } from "./every-subset.ts";
-import { type HeldShare, shareContext, splitSecret } from "./share-set.ts";
+import { type HeldShare, ofState, shareContext, splitSecret } from "./share-set.ts";
 
 const STATE = "5a".repeat(32);
-const newSet = (k: number, n: number) =>
-  splitSecret(randomBytes(32), { state: STATE, k, n, generation: 1 }, randomBytes);
+function newSet(k: number, n: number) {
+  const set = splitSecret(randomBytes(32), { k, n, generation: 1 }, randomBytes);
+  return { publicPart: set.publicPart, shares: ofState(set.shares, STATE) };
+}
 
 const altered = (share: HeldShare): HeldShare => ({
   ...share,

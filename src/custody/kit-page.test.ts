@@ -8,15 +8,13 @@ import { encodeKit, fingerprint, type Kit } from "./kit.ts";
 import { kitPage, type QrEncoder } from "./kit-page.ts";
 import { joinKit } from "./kit-parts.ts";
 import { sealedFromBytes, sealShare } from "./sealed-share.ts";
-import { splitSecret } from "./share-set.ts";
+import { ofState, splitSecret } from "./share-set.ts";
 import { decodeShareText } from "./share-text.ts";
 
 const STATE = "5a".repeat(32);
-const { publicPart, shares } = splitSecret(
-  randomBytes(32),
-  { state: STATE, k: 3, n: 5, generation: 1 },
-  randomBytes,
-);
+const set = splitSecret(randomBytes(32), { k: 3, n: 5, generation: 1 }, randomBytes);
+const { publicPart } = set;
+const shares = ofState(set.shares, STATE);
 const { sealed, marks } = await sealShare(shares[2]!, "usual-pass", {
   workFactor: 10,
   duressPassphrase: "other-pass",

@@ -67,6 +67,7 @@ export function kitPage(kitBytes: Uint8Array, encodeQr: QrEncoder): string {
   const { k, n } = kit.set;
   const stateName = shown(kit.stateName);
   const holder = `Key holder ${kit.index + 1} of ${n}`;
+  const opener = kit.sealed.length === 1 ? "age identity" : "passphrase";
   const parts = splitKit(kitBytes);
   const codes = parts.map((part, i) => {
     const caption = `Code ${i + 1} of ${parts.length} · ${holder}`;
@@ -90,7 +91,7 @@ export function kitPage(kitBytes: Uint8Array, encodeQr: QrEncoder): string {
     `<p class="holder">${holder}: ${shown(kit.holder)}</p>`,
     `<p class="rule">${thresholdRule(k, n)}</p>`,
     "</header>",
-    instructions({ k, n, index: kit.index }),
+    instructions({ k, n, index: kit.index, opener }),
     "<h2>Where the copies are</h2>",
     sitesTable(kit),
     "<h2>What this kit belongs to</h2>",

@@ -6,20 +6,20 @@ import { fromUtf8, toHex, utf8 } from "../crypto/bytes.ts";
 import { sha256 } from "../crypto/hash.ts";
 import { isExclaveError } from "../errors.ts";
 import { toBase32 } from "./base32.ts";
-import { decodeKit, encodeKit, fingerprint, type Kit, openShare } from "./kit.ts";
+import { decodeKit, encodeKit, fingerprint, type Kit, kitFileNames, openShare } from "./kit.ts";
 import { sealedFromBytes, sealedToBytes, sealShare } from "./sealed-share.ts";
-import { splitSecret } from "./share-set.ts";
+import { ofState, splitSecret } from "./share-set.ts";
 
 const STATE = "5a".repeat(32);
 const USUAL = "usual-pass";
 const fast = { workFactor: 10 };
 
 const secret = randomBytes(32);
-const { publicPart, shares } = splitSecret(
-  secret,
-  { state: STATE, k: 3, n: 5, generation: 1 },
-  randomBytes,
-);
+function newSet(state: string) {
+  const set = splitSecret(secret, { k: 3, n: 5, generation: 1 }, randomBytes);
+  return { publicPart: set.publicPart, shares: ofState(set.shares, state) };
+}
+const { publicPart, shares } = newSet(STATE);
 const share = shares[2]!;
 const { sealed, marks } = await sealShare(share, USUAL, fast);
 
@@ -56,13 +56,8 @@ test("a kit opens to its share", async () => {
 });
 
 test("a share that is not the one the kit names is refused, and said which it is", async () => {
-  const foreignState = "a5".repeat(32);
-  const foreign = splitSecret(
-    secret,
-    { state: foreignState, k: 3, n: 5, generation: 1 },
-    randomBytes,
-  );
-  const older = splitSecret(secret, { state: STATE, k: 3, n: 5, generation: 1 }, randomBytes);
+  const foreign = newSet("a5".repeat(32));
+  const older = newSet(STATE);
   const wrong = { ...share, share: Uint8Array.from(share.share, (byte) => byte ^ 1) };
   const newerKit = { ...kit, set: { ...older.publicPart, generation: 2 } };
   for (const [inside, around, why] of [
@@ -81,15 +76,33 @@ test("a share that is not the one the kit names is refused, and said which it is
   }
 });
 
-test("the fingerprint is 80 bits of a labelled hash", () => {
+test("the fingerprint is 120 bits of a labelled hash", () => {
   const digest = sha256(utf8("exclave/v1 fingerprint\0"), new Uint8Array(32).fill(0x5a));
-  const expected = toBase32(digest.subarray(0, 10));
+  const expected = toBase32(digest.subarray(0, 15));
   assert.equal(fingerprint(STATE).replaceAll("-", ""), expected);
-  assert.match(fingerprint(STATE), /^[0-9A-HJKMNP-TV-Z]{4}(-[0-9A-HJKMNP-TV-Z]{4}){3}$/);
+  assert.match(fingerprint(STATE), /^[0-9A-HJKMNP-TV-Z]{4}(-[0-9A-HJKMNP-TV-Z]{4}){5}$/);
   assert.notEqual(fingerprint("5b".repeat(32)), fingerprint(STATE));
 });
 
-const [first, second] = kit.sealed;
+test("the files of a kit are named plainly, whatever the State is called", () => {
+  assert.deepEqual(kitFileNames({ ...kit, stateName: "Belize" }), {
+    kit: "belize-key-holder-3-of-5-generation-1.kit.json",
+    page: "belize-key-holder-3-of-5-generation-1.html",
+  });
+  for (const [stateName, start] of [
+    ["Côte d'Ivoire", "cote-d-ivoire"],
+    ["../../etc/passwd", "etc-passwd"],
+    ["ქართველო", "state"],
+    ["-.-", "state"],
+    ["x".repeat(200), "x".repeat(60)],
+    [`${"x".repeat(59)} y`, "x".repeat(59)],
+  ] as const) {
+    const { kit: name } = kitFileNames({ ...kit, stateName });
+    assert.equal(name, `${start}-key-holder-3-of-5-generation-1.kit.json`);
+  }
+});
+
+const [first, second] = sealed;
 const CONTRADICTIONS: Readonly<Record<string, unknown>> = {
   "another kind": { ...kit, kind: "share" },
   "another format": { ...kit, format: 2 },

@@ -1,6 +1,6 @@
 /**
- * The kit of one key holder: a file that opens, by itself and with the holder's passphrase, to one
- * share, and that says what it belongs to. docs/format.md is to carry its form.
+ * The kit of one key holder: a file that opens, by itself and with the holder's passphrase or age
+ * identity, to one share, and that says what it belongs to. docs/format.md, "Kits".
  */
 import { z } from "zod";
 import { concat, fromHex, utf8, wipe } from "../crypto/bytes.ts";
@@ -15,7 +15,8 @@ import { examineShares, holderIndexSchema, shareSetSchema, stateIdSchema } from 
 export const KIT_BYTES_MAX = 32 * 1024;
 /** The instructions that kit-page.ts prints; a kit names the ones that it was printed with. */
 export const INSTRUCTIONS_VERSION = 1;
-const FINGERPRINT_BYTES = 10;
+const FINGERPRINT_BYTES = 15;
+const FILE_NAME_STATE_MAX = 60;
 
 const FINGERPRINT_LABEL = concat(utf8("exclave/v1 fingerprint"), Uint8Array.of(0));
 
@@ -39,7 +40,7 @@ const kitSchema = z
     state: stateIdSchema,
     /** `fingerprint(state)`. */
     fingerprint: z.string().max(40),
-    /** Of the founding charter's envelope, and of the charter's that the set stands in. */
+    /** Of the founding charter, which is the State's id, and of the charter that the set stands in. */
     foundingHash: hash,
     charterHash: hash,
     /** The ledger's head when the kit was made. */
@@ -78,9 +79,10 @@ const kitSchema = z
 export type Kit = z.infer<typeof kitSchema>;
 
 /**
- * The State's fingerprint, for people to compare: the first 80 bits of
- * SHA-256("exclave/v1 fingerprint" || 0x00 || State id), as four groups of four Crockford characters
- * with dashes. Programs compare the State's id.
+ * The State's fingerprint, for people to compare: the first 120 bits of
+ * SHA-256("exclave/v1 fingerprint" || 0x00 || State id), as six groups of four Crockford characters
+ * with dashes. So long, because who founds a State chooses its charter, and could search for two that
+ * look alike. Programs compare the State's id.
  *
  * @param state 64 hexadecimal digits
  */
@@ -145,7 +147,7 @@ function contradiction(kit: Kit): string | undefined {
   try {
     sealedToBytes(sealed);
   } catch {
-    return "the sealed share is not two age files of one length";
+    return "the sealed share is neither two age files of one length nor one to a recipient";
   }
   return undefined;
 }
@@ -153,10 +155,11 @@ function contradiction(kit: Kit): string | undefined {
 /**
  * Opens a kit's share, checks that it is the one that the kit names, and that it fits its commitment.
  *
+ * @param opener the holder's passphrase; of a kit that was sealed to a recipient, the age identity
  * @throws ExclaveError as `openSealed` does, and `bad-key` when the share is another one than the kit says
  */
-export async function openShare(kit: Kit, passphrase: string): Promise<OpenedShare> {
-  const opened = await openSealed(kit.sealed, passphrase);
+export async function openShare(kit: Kit, opener: string): Promise<OpenedShare> {
+  const opened = await openSealed(kit.sealed, opener);
   const { share } = opened;
   const { good, refused } = examineShares([share], kit.set, kit.state);
   if (good.length === 1 && share.index === kit.index) return opened;
@@ -164,6 +167,25 @@ export async function openShare(kit: Kit, passphrase: string): Promise<OpenedSha
   const why = refused[0]?.reason ?? `that of key holder ${share.index + 1}`;
   throw new ExclaveError(
     "bad-key",
-    `The passphrase opens the kit of key holder ${kit.index + 1}, and the share in it is not the one that the kit names: it is ${why}. The kit was put together wrongly or altered; use another copy of it.`,
+    `What was typed opens the kit of key holder ${kit.index + 1}, and the share in it is not the one that the kit names: it is ${why}. The kit was put together wrongly or altered; use another copy of it.`,
   );
+}
+
+/**
+ * What the two files of a kit are called, such as `belize-key-holder-3-of-5-generation-1.kit.json`:
+ * lower-case letters of ASCII, digits and dashes, whatever the State's name is. Two generations of
+ * one holder's kit can lie in one folder.
+ */
+export function kitFileNames(kit: Pick<Kit, "stateName" | "index" | "set">): {
+  readonly kit: string;
+  readonly page: string;
+} {
+  const { stateName, index, set } = kit;
+  const plain = stateName.normalize("NFKD").replace(/\p{M}/gu, "").toLowerCase();
+  const state = plain
+    .replace(/[^a-z0-9]+/g, "-")
+    .slice(0, FILE_NAME_STATE_MAX)
+    .replace(/^-+|-+$/g, "");
+  const name = `${state || "state"}-key-holder-${index + 1}-of-${set.n}-generation-${set.generation}`;
+  return { kit: `${name}.kit.json`, page: `${name}.html` };
 }

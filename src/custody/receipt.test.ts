@@ -2,7 +2,7 @@ import assert from "node:assert/strict";
 import { randomBytes } from "node:crypto";
 import { test } from "node:test";
 import fc from "fast-check";
-import { concat, fromHex, fromUtf8, toHex, utf8 } from "../crypto/bytes.ts";
+import { concat, fromHex, fromUtf8, toBase64, toHex, utf8 } from "../crypto/bytes.ts";
 import { hmacSha256, sha256 } from "../crypto/hash.ts";
 import { isExclaveError } from "../errors.ts";
 import {
@@ -10,22 +10,22 @@ import {
   encodeReceipt,
   makeReceipt,
   markKey,
+  openReceipt,
   prepareRequest,
   type Receipt,
+  receiptKey,
   receiptMark,
   shareProof,
+  signReceipt,
   verifyReceipt,
 } from "./receipt.ts";
-import { shareContext, splitSecret } from "./share-set.ts";
+import { ofState, shareContext, splitSecret } from "./share-set.ts";
 
 const STATE = "5a".repeat(32);
 const TIME = "2026-11-22T02:37:32Z";
 const now = { time: TIME, randomBytes };
-const { shares } = splitSecret(
-  randomBytes(32),
-  { state: STATE, k: 3, n: 5, generation: 1 },
-  randomBytes,
-);
+const set = splitSecret(randomBytes(32), { k: 3, n: 5, generation: 1 }, randomBytes);
+const shares = ofState(set.shares, STATE);
 const share = shares[2]!;
 const marks = { usual: "01".repeat(16), duress: "02".repeat(16) };
 const keys = { usual: markKey(marks.usual, share), duress: markKey(marks.duress, share) };
@@ -38,6 +38,7 @@ test("a receipt is what the format says", () => {
   const proof = hmacSha256(
     share.share,
     utf8("exclave/v1 share proof\0"),
+    fromHex(STATE),
     shareContext(share),
     challenge,
   );
@@ -136,6 +137,34 @@ test("neither receipt nor prepared request shows the share, the mark or the chal
     assert.ok(!text.includes(toHex(hidden)));
   }
   assert.notDeepEqual(request.answer, shareProof(share, request.challenge));
+});
+
+test("a receipt is signed by a key that its share alone gives", () => {
+  const signed = signReceipt(receipt, share);
+  const { publicKey } = receiptKey(share);
+  assert.deepEqual(openReceipt(signed, publicKey), receipt);
+  const keys = new Set([
+    ...shares.map((one) => receiptKey(one).id),
+    receiptKey({ ...share, state: "00".repeat(32) }).id,
+    receiptKey({ ...share, setId: "00".repeat(16) }).id,
+    receiptKey({ ...share, share: new Uint8Array(32) }).id,
+  ]);
+  assert.equal(keys.size, shares.length + 3);
+  // Where one share is enough they are all one, and yet their holders are told apart.
+  assert.notEqual(receiptKey({ ...share, index: 0 }).id, publicKey.id);
+});
+
+test("a receipt that another share signed, or whose signature is not its own, is refused", () => {
+  const { publicKey } = receiptKey(share);
+  const byAnother = signReceipt(receipt, shares[1]!);
+  assert.throws(() => openReceipt(byAnother, publicKey), { code: "untrusted" });
+  const later = encodeReceipt({ ...receipt, time: "2027-11-22T02:37:32Z" });
+  const { payload: _, ...rest } = JSON.parse(fromUtf8(signReceipt(receipt, share)));
+  const moved = { ...rest, payload: toBase64(later) };
+  assert.throws(() => openReceipt(utf8(JSON.stringify(moved)), publicKey), { code: "altered" });
+  assert.throws(() => openReceipt(encodeReceipt(receipt), publicKey), { code: "malformed" });
+  const large = new Uint8Array(16 * 1024 + 1);
+  assert.throws(() => openReceipt(large, publicKey), { code: "malformed" });
 });
 
 test("challenges of other lengths are refused", () => {

@@ -1,14 +1,18 @@
 /**
- * A holder's receipt: "I opened my own share". The payload of a document that the holder signs.
+ * A holder's receipt: "I opened my own share". The payload of a document that the holder signs, with a
+ * key that is made from the share.
  *
  *     request    = SHA-256("exclave/v1 receipt request" || 0x00 || challenge)
- *     shareProof = HMAC-SHA-256(share, "exclave/v1 share proof" || 0x00 || context || index || challenge)
+ *     shareProof = HMAC-SHA-256(share, "exclave/v1 share proof" || 0x00 || place || challenge)
  *     answer     = SHA-256("exclave/v1 share answer" || 0x00 || shareProof)
+ *     receipt key = signing key of the seed HKDF-SHA-256(share, no salt,
+ *                  "exclave/v1 receipt key" || 0x00 || place)
  *     markKey    = HMAC-SHA-256(mark, "exclave/v1 mark key" || 0x00 || State id || set id || index (1))
  *     token      = HMAC-SHA-256(markKey, "exclave/v1 receipt" || 0x00 || State id || set id || index (1)
  *                               || challenge || time, as written)
  *
- * `context` and `index` are those of share-set.ts. The challenge is 32 random bytes, known to who asks
+ * `place` is State id || context || index (1); `context` and `index` are those of share-set.ts, which
+ * leave the State out, as it was founded later. The challenge is 32 random bytes, known to who asks
  * and to the holder, and not in the receipt.
  *
  * **Who can tell what.**
@@ -21,8 +25,14 @@
  *   kit or the passphrase: a token is a PRF's output, and tokens of two receipts do not resemble each
  *   other, whether their marks are the same or not.
  * - *Who has both `markKey`s* (left at the ceremony with signatories abroad, in the sealed annex)
- *   and the challenge tells duress from the usual: `receiptMark`. It could also make tokens, so
- *   receipts are signed; it cannot make proofs, and does not learn the mark.
+ *   and the challenge tells duress from the usual: `receiptMark`. It could also make tokens, and put
+ *   them beside a proof that it saw; therefore receipts are signed. It cannot make proofs or
+ *   signatures, and does not learn the mark.
+ * - *Who has the receipt key's public half*, taken down at the ceremony as the requests are, knows that
+ *   time, token and random field are the holder's, whether or not a request was prepared. Holders have
+ *   no key in the charter, and need none: a key of their own would be a second thing to keep and to
+ *   lose, while this one is lost with the share alone, and replaced with it. It proves no more than
+ *   the share does: whoever can come by the share (any k holders together) can sign so too.
  * - *Who has one mark* (a coercer who had the kit opened before his eyes, by his own program) knows
  *   one of two, and not which. He must not get hold of an earlier receipt of this holder together
  *   with its challenge: whether its token was made with the mark he sees would tell him. Therefore
@@ -31,7 +41,14 @@
  */
 import { z } from "zod";
 import { concat, equalConstantTime, fromHex, toHex, utf8, wipe } from "../crypto/bytes.ts";
-import { hmacSha256, sha256 } from "../crypto/hash.ts";
+import { openEnvelope, signEnvelope } from "../crypto/dsse.ts";
+import { hkdfSha256, hmacSha256, sha256 } from "../crypto/hash.ts";
+import {
+  type PublicSigningKey,
+  SIGNING_SEED_BYTES,
+  type SigningKey,
+  signingKeyFromSeed,
+} from "../crypto/signing.ts";
 import { encodeJson, parseStrictJson } from "../crypto/strict-json.ts";
 import { ExclaveError, invariant } from "../errors.ts";
 import { MARK_BYTES, type OpenedShare } from "./sealed-share.ts";
@@ -46,6 +63,9 @@ import {
 
 export const CHALLENGE_BYTES = 32;
 const RECEIPT_BYTES_MAX = 4096;
+/** A receipt and one signature, both in base64. */
+const SIGNED_RECEIPT_BYTES_MAX = 16 * 1024;
+const RECEIPT_TYPE = "application/vnd.exclave.receipt.v1+json";
 const RANDOM_BYTES = 16;
 
 const label = (text: string) => concat(utf8(`exclave/v1 ${text}`), Uint8Array.of(0));
@@ -54,6 +74,7 @@ const PROOF_LABEL = label("share proof");
 const ANSWER_LABEL = label("share answer");
 const MARK_KEY_LABEL = label("mark key");
 const TOKEN_LABEL = label("receipt");
+const KEY_LABEL = label("receipt key");
 
 const hash = z.string().regex(/^[0-9a-f]{64}$/);
 const receiptTime = z
@@ -116,7 +137,7 @@ export function prepareRequest(
 /** The proof that belongs to a share and a challenge: 32 bytes. Throws `malformed` for another length of challenge. */
 export function shareProof(share: HeldShare, challenge: Uint8Array): Uint8Array {
   checkChallenge(challenge);
-  return hmacSha256(share.share, PROOF_LABEL, shareContext(share), challenge);
+  return hmacSha256(share.share, PROOF_LABEL, sharePlace(share), challenge);
 }
 
 /**
@@ -171,10 +192,38 @@ export function decodeReceipt(bytes: Uint8Array): Receipt {
   return parsed.data;
 }
 
+/** The key that receipts for a share are signed with; see above why it is made from the share. */
+export function receiptKey(share: HeldShare): SigningKey {
+  const info = concat(KEY_LABEL, sharePlace(share));
+  const seed = hkdfSha256(share.share, new Uint8Array(), info, SIGNING_SEED_BYTES);
+  try {
+    return signingKeyFromSeed(seed);
+  } finally {
+    wipe(seed);
+  }
+}
+
+/** A receipt as the holder sends it: the envelope's bytes. Throws as `encodeReceipt`. */
+export function signReceipt(receipt: Receipt, share: HeldShare): Uint8Array {
+  return signEnvelope(RECEIPT_TYPE, encodeReceipt(receipt), [receiptKey(share)]);
+}
+
+/**
+ * The receipt of an envelope that `signReceipt` made, its signature verified.
+ *
+ * @param key the public half of the holder's receipt key, as taken down at the ceremony
+ * @throws ExclaveError `malformed` for another form; `untrusted` when another key signed it; `altered` when the
+ *   signature does not verify
+ */
+export function openReceipt(bytes: Uint8Array, key: PublicSigningKey): Receipt {
+  const limits = { bytesMax: SIGNED_RECEIPT_BYTES_MAX };
+  return decodeReceipt(openEnvelope(bytes, RECEIPT_TYPE, new Map([[key.id, key]]), limits).payload);
+}
+
 /**
  * Checks that a receipt answers this request for this share: the holder of share `expected.index` could
- * still open it after the challenge was told. The signature around it, and that the request was not
- * used before, are the caller's to check.
+ * still open it after the challenge was told. The signature around it is `openReceipt`'s to check, and
+ * that the request was not used before, the caller's.
  *
  * @throws ExclaveError `foreign-state` for another State; `altered`, saying what, for another set, holder or
  *   request, and for a proof that is not this share's
@@ -230,6 +279,10 @@ function tokenOf(
 function requestId(challenge: Uint8Array): Uint8Array {
   checkChallenge(challenge);
   return sha256(REQUEST_LABEL, challenge);
+}
+
+function sharePlace(share: HeldShare): Uint8Array {
+  return concat(fromHex(share.state, 32), shareContext(share));
 }
 
 function markContext(share: Pick<HeldShare, "state" | "setId" | "index">): Uint8Array {

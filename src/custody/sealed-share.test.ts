@@ -13,19 +13,15 @@ import {
   sealedToBytes,
   sealShare,
 } from "./sealed-share.ts";
-import { splitSecret } from "./share-set.ts";
+import { ofState, splitSecret } from "./share-set.ts";
 import { decodeShareText, encodeShareText } from "./share-text.ts";
 
 const USUAL = "usual-pass";
 const DURESS = "other-pass";
 const fast = { workFactor: 10 };
 
-const { shares } = splitSecret(
-  randomBytes(32),
-  { state: "5a".repeat(32), k: 3, n: 5, generation: 1 },
-  randomBytes,
-);
-const share = shares[2]!;
+const set = splitSecret(randomBytes(32), { k: 3, n: 5, generation: 1 }, randomBytes);
+const share = ofState(set.shares, "5a".repeat(32))[2]!;
 const agreed = await sealShare(share, USUAL, { ...fast, duressPassphrase: DURESS });
 const notAgreed = await sealShare(share, USUAL, fast);
 

@@ -1,6 +1,7 @@
 /**
- * One share, sealed for its holder: twice, always. Each half is an armored age file under a passphrase
- * (crypto/key-file.ts), so that any age tool opens it; its plaintext is strict JSON.
+ * One share, sealed for its holder: under passphrases, and then twice, always; or once, to the holder's
+ * own key (age-recipient.ts), with which there is nothing to agree for duress. Each is an armored age
+ * file, so that any age tool opens it; its plaintext is strict JSON.
  *
  * **Duress.** The two halves have one length and stand in random order. Both open to the same share; they
  * differ in a *mark*, 16 random bytes. One is sealed under the holder's passphrase; the other under a
@@ -9,7 +10,8 @@
  * whether there is a second passphrase, nor which of the two was used: which mark means duress is known
  * only where `markKey` of both marks was left at the ceremony, in the charter's sealed annex or with
  * signatories abroad. In the room nothing differs: same share, same messages, same time. receipt.ts
- * says what can be told from a mark that left the room, and by whom.
+ * says what can be told from a mark that left the room, and by whom. A share sealed to a recipient has
+ * one mark, and a second one is drawn that is sealed nowhere: what is kept abroad has one form.
  */
 import { randomBytes as nodeRandomBytes } from "node:crypto";
 import { z } from "zod";
@@ -26,6 +28,7 @@ import {
 import { generatePassphrase, openKeyFile, sealKeyFile } from "../crypto/key-file.ts";
 import { encodeJson, parseStrictJson } from "../crypto/strict-json.ts";
 import { ExclaveError, invariant, isExclaveError } from "../errors.ts";
+import { openWithIdentity, sealToRecipient } from "./age-recipient.ts";
 import {
   generationSchema,
   type HeldShare,
@@ -38,15 +41,27 @@ import {
 import { SHARE_TEXT_BYTES_MAX } from "./share-text.ts";
 
 export const MARK_BYTES = 16;
-/** Both together go onto paper as one text. */
+/** Of one age file; two of them go onto paper as one text. One to a recipient has some 1950 bytes. */
 const SEALED_BYTES_MAX = SHARE_TEXT_BYTES_MAX / 2;
 /** Room for the 64-character lines of base64 and what stands around them. */
 const SEALED_TEXT_MAX = 2 * SEALED_BYTES_MAX;
 
 const sealed = z.string().max(SEALED_TEXT_MAX);
-/** Two armored age files; whether they are is `sealedToBytes`' to say. */
-export const sealedShareSchema = z.tuple([sealed, sealed]).readonly();
+/**
+ * Armored age files: two under passphrases, or one to a recipient; whether they are is `sealedToBytes`'
+ * to say.
+ */
+export const sealedShareSchema = z.union([
+  z.tuple([sealed, sealed]).readonly(),
+  z.tuple([sealed]).readonly(),
+]);
 export type SealedShare = z.infer<typeof sealedShareSchema>;
+
+/** The marks of a sealed share, each 32 hexadecimal digits. */
+export interface Marks {
+  readonly usual: string;
+  readonly duress: string;
+}
 
 /** What is sealed: the age plaintext. */
 const shareSchema = z.strictObject({
@@ -88,18 +103,46 @@ export async function sealShare(
   share: HeldShare,
   passphrase: string,
   options: SealOptions = {},
-): Promise<{
-  readonly sealed: SealedShare;
-  readonly marks: { readonly usual: string; readonly duress: string };
-}> {
+): Promise<{ readonly sealed: readonly [string, string]; readonly marks: Marks }> {
   const { workFactor, duressPassphrase, randomBytes = nodeRandomBytes } = options;
-  invariant(share.share.byteLength === SECRET_BYTES, "a share is 32 bytes");
   if (duressPassphrase === passphrase) {
     throw new ExclaveError(
       "usage",
       "The second passphrase is the same as the first. Nothing was sealed; choose another one.",
     );
   }
+  const marks = drawMarks(randomBytes);
+  // One after another: each takes 256 MiB.
+  const settings = workFactor === undefined ? {} : { workFactor };
+  const seal = async (mark: string, secret: string): Promise<string> =>
+    withContents(share, mark, async (contents) =>
+      fromUtf8(await sealKeyFile(contents, secret, settings)),
+    );
+  const usual = await seal(marks.usual, passphrase);
+  const duress = await seal(marks.duress, duressPassphrase ?? generatePassphrase(randomBytes));
+  invariant(usual.length === duress.length, "both halves have one length");
+  const swap = ((randomBytes(1)[0] ?? 0) & 1) === 1;
+  return { sealed: swap ? [duress, usual] : [usual, duress], marks };
+}
+
+/**
+ * Seals a share to its holder's own key: once, with one of the two marks (see above).
+ *
+ * @param recipient begins with `age1pq1`; others are `usage`
+ */
+export async function sealShareTo(
+  share: HeldShare,
+  recipient: string,
+  randomBytes: (count: number) => Uint8Array = nodeRandomBytes,
+): Promise<{ readonly sealed: readonly [string]; readonly marks: Marks }> {
+  const marks = drawMarks(randomBytes);
+  const armored = await withContents(share, marks.usual, (contents) =>
+    sealToRecipient(contents, recipient),
+  );
+  return { sealed: [armored], marks };
+}
+
+function drawMarks(randomBytes: (count: number) => Uint8Array): Marks {
   const draw = (): string => {
     const bytes = randomBytes(MARK_BYTES);
     invariant(bytes.byteLength === MARK_BYTES, "too few random bytes");
@@ -107,21 +150,14 @@ export async function sealShare(
   };
   const marks = { usual: draw(), duress: draw() };
   invariant(marks.usual !== marks.duress, "two marks differ");
-  // One after another: each takes 256 MiB.
-  const settings = workFactor === undefined ? {} : { workFactor };
-  const usual = await sealOne(share, marks.usual, passphrase, settings);
-  const second = duressPassphrase ?? generatePassphrase(randomBytes);
-  const duress = await sealOne(share, marks.duress, second, settings);
-  invariant(usual.length === duress.length, "both halves have one length");
-  const swap = ((randomBytes(1)[0] ?? 0) & 1) === 1;
-  return { sealed: swap ? [duress, usual] : [usual, duress], marks };
+  return marks;
 }
 
-async function sealOne(
+/** Hands out the plaintext of a share with a mark, and wipes it. */
+async function withContents(
   held: HeldShare,
   mark: string,
-  passphrase: string,
-  settings: { readonly workFactor?: number },
+  seal: (contents: Uint8Array) => Promise<string>,
 ): Promise<string> {
   const { state, setId, generation, index, k, n } = held;
   const share = toHex(held.share);
@@ -129,26 +165,35 @@ async function sealOne(
   invariant(shareSchema.safeParse(contents).success, "what is sealed can be opened");
   const plaintext = encodeJson(contents);
   try {
-    return fromUtf8(await sealKeyFile(plaintext, passphrase, settings));
+    return await seal(plaintext);
   } finally {
     wipe(plaintext);
   }
 }
 
 /**
- * Opens the two blobs of a kit, from a file or typed from paper, without a kit to hold them against;
- * the caller checks the share with `examineShares` against the charter. Always tries both, so that
- * the time does not tell which one opened; takes some seconds, on purpose.
+ * Opens the blobs of a kit, from a file or typed from paper, without a kit to hold them against;
+ * the caller checks the share with `examineShares` against the charter. Of two always tries both, so
+ * that the time does not tell which one opened; takes some seconds, on purpose.
  *
- * @throws ExclaveError `wrong-passphrase` when it opens neither; `bad-key` when they are damaged, hold something
+ * @param opener the passphrase; of a share that was sealed to a recipient, the identity
+ * @throws ExclaveError `wrong-passphrase` when it opens none; `bad-key` when they are damaged, hold something
  *   else, or both open; `usage` for an empty passphrase
  */
-export async function openSealed(sealed: SealedShare, passphrase: string): Promise<OpenedShare> {
+export async function openSealed(sealed: SealedShare, opener: string): Promise<OpenedShare> {
+  if (sealed.length === 1) {
+    const plaintext = await openWithIdentity(sealed[0], opener);
+    try {
+      return readShare(plaintext);
+    } finally {
+      wipe(plaintext);
+    }
+  }
   const plaintexts: Uint8Array[] = [];
   const failures: unknown[] = [];
   for (const armored of sealed) {
     try {
-      plaintexts.push(await openKeyFile(utf8(armored), passphrase));
+      plaintexts.push(await openKeyFile(utf8(armored), opener));
     } catch (error) {
       failures.push(error);
     }
@@ -212,25 +257,44 @@ const ARMOR_BEGIN = "-----BEGIN AGE ENCRYPTED FILE-----";
 const ARMOR_END = "-----END AGE ENCRYPTED FILE-----";
 const ARMOR_COLUMNS = 64;
 
+/** How age files of the two kinds begin (https://c2sp.org/age): the version, then the first stanza. */
+const SCRYPT_BEGIN = utf8("age-encryption.org/v1\n-> scrypt ");
+const RECIPIENT_BEGIN = utf8("age-encryption.org/v1\n-> mlkem768x25519 ");
+
 /**
- * Both blobs without armor, one behind the other: what `encodeShareText` puts on paper. Throws
- * `malformed` unless they are two different age files of one length, armored exactly as age writes it.
+ * The blobs without armor, one behind the other: what `encodeShareText` puts on paper. Throws
+ * `malformed` unless they are two different age files of one length under passphrases, or one to a
+ * post-quantum recipient, armored exactly as age writes it.
  */
 export function sealedToBytes(sealed: SealedShare): Uint8Array {
-  const [first, second] = [dearmor(sealed[0]), dearmor(sealed[1])];
-  if (first.byteLength !== second.byteLength || sealed[0] === sealed[1]) {
-    throw new ExclaveError("malformed", "a sealed share has two halves of one length");
+  const blobs = sealed.map(dearmor);
+  const begin = sealed.length === 1 ? RECIPIENT_BEGIN : SCRYPT_BEGIN;
+  if (
+    blobs.some((blob) => !startsWith(blob, begin) || blob.byteLength !== blobs[0]?.byteLength) ||
+    sealed[0] === sealed[1]
+  ) {
+    throw impossible();
   }
-  return concat(first, second);
+  return concat(...blobs);
 }
 
-/** The two blobs from what `sealedToBytes` gave. Throws `malformed` for an impossible length. */
+/** The blobs from what `sealedToBytes` gave. Throws `malformed` for an impossible length. */
 export function sealedFromBytes(bytes: Uint8Array): SealedShare {
-  const half = bytes.byteLength / 2;
-  if (!Number.isInteger(half) || half === 0 || half > SEALED_BYTES_MAX) {
-    throw new ExclaveError("malformed", "a sealed share has two halves of one length");
-  }
-  return [armor(bytes.subarray(0, half)), armor(bytes.subarray(half))];
+  const one = startsWith(bytes, RECIPIENT_BEGIN);
+  const length = one ? bytes.byteLength : bytes.byteLength / 2;
+  if (!Number.isInteger(length) || length === 0 || length > SEALED_BYTES_MAX) throw impossible();
+  return one ? [armor(bytes)] : [armor(bytes.subarray(0, length)), armor(bytes.subarray(length))];
+}
+
+function startsWith(bytes: Uint8Array, begin: Uint8Array): boolean {
+  return begin.every((byte, i) => bytes[i] === byte);
+}
+
+function impossible(): ExclaveError {
+  return new ExclaveError(
+    "malformed",
+    "a sealed share has two halves of one length under passphrases, or is one file to a recipient",
+  );
 }
 
 function armor(bytes: Uint8Array): string {

@@ -2,7 +2,7 @@ import assert from "node:assert/strict";
 import { randomBytes } from "node:crypto";
 import { test } from "node:test";
 import fc from "fast-check";
-import { concat, fromHex, toHex, utf8 } from "../crypto/bytes.ts";
+import { concat, toHex, utf8 } from "../crypto/bytes.ts";
 import { hmacSha256 } from "../crypto/hash.ts";
 import { split } from "../erasure/shamir.ts";
 import { isExclaveError } from "../errors.ts";
@@ -11,6 +11,7 @@ import {
   examineShares,
   type HeldShare,
   HOLDERS_MAX,
+  ofState,
   type ShareSet,
   type ShareSetPublic,
   shareContext,
@@ -25,11 +26,12 @@ function newSet(
   k: number,
   n: number,
   { secret = randomBytes(32), state = STATE, generation = 2 } = {},
-): ShareSet & { readonly secret: Uint8Array } {
-  return {
-    ...splitSecret(secret, { state, k, n, generation }, randomBytes),
-    secret: Uint8Array.from(secret),
-  };
+): Omit<ShareSet, "shares"> & {
+  readonly shares: readonly HeldShare[];
+  readonly secret: Uint8Array;
+} {
+  const { publicPart, shares } = splitSecret(secret, { k, n, generation }, randomBytes);
+  return { publicPart, shares: ofState(shares, state), secret: Uint8Array.from(secret) };
 }
 
 const altered = (share: HeldShare, at = 0, bit = 0): HeldShare => {
@@ -181,16 +183,8 @@ test("commitments are what the format says", () => {
   const secret = new Uint8Array(32).fill(7);
   let call = 0;
   const fixed = (count: number) => new Uint8Array(count).fill(++call);
-  const { publicPart, shares } = splitSecret(
-    secret,
-    { state: STATE, k: 2, n: 3, generation: 258 },
-    fixed,
-  );
-  const context = concat(
-    fromHex(STATE),
-    new Uint8Array(16).fill(1),
-    Uint8Array.of(0, 0, 1, 2, 2, 3),
-  );
+  const { publicPart, shares } = splitSecret(secret, { k: 2, n: 3, generation: 258 }, fixed);
+  const context = concat(new Uint8Array(16).fill(1), Uint8Array.of(0, 0, 1, 2, 2, 3));
   assert.deepEqual(
     shares.map(({ share }) => share),
     split(secret, 2, 3, (count) => new Uint8Array(count).fill(2)),
@@ -210,6 +204,17 @@ test("commitments are what the format says", () => {
   assert.ok(shareSetSchema.safeParse(publicPart).success);
 });
 
+test("a set is made before its State has an id, and its shares are of the one State they were given to", () => {
+  const set = splitSecret(randomBytes(32), { k: 2, n: 3, generation: 1 }, randomBytes);
+  const [here, there] = [STATE, OTHER_STATE].map((state) => ofState(set.shares, state));
+  assert.equal(examineShares(here!, set.publicPart, STATE).good.length, 3);
+  assert.deepEqual(
+    examineShares(there!, set.publicPart, STATE).refused.map(({ reason }) => reason),
+    ["of another State", "of another State", "of another State"],
+  );
+  assert.throws(() => ofState(set.shares, STATE.toUpperCase()), { code: "bug" });
+});
+
 test("with k = 1 neither the public part nor a commitment shows the secret", () => {
   const { publicPart, secret, shares } = newSet(1, 3);
   for (const { share } of shares) assert.deepEqual(share, secret);
@@ -221,7 +226,7 @@ test("what was drawn for the polynomial is wiped, and the secret is left to the 
   const drawn: Uint8Array[] = [];
   const secret = randomBytes(32);
   const before = Uint8Array.from(secret);
-  splitSecret(secret, { state: STATE, k: 3, n: 5, generation: 1 }, (count) => {
+  splitSecret(secret, { k: 3, n: 5, generation: 1 }, (count) => {
     const bytes = randomBytes(count);
     if (count === 64) drawn.push(bytes);
     return bytes;
@@ -240,12 +245,11 @@ test("sets that cannot be are refused", () => {
     [1, 2, 0],
     [1, 2, 2 ** 32],
   ] as const) {
-    assert.throws(
-      () => splitSecret(randomBytes(32), { state: STATE, k, n, generation }, randomBytes),
-      { code: "usage" },
-    );
+    assert.throws(() => splitSecret(randomBytes(32), { k, n, generation }, randomBytes), {
+      code: "usage",
+    });
   }
-  const set = { state: STATE, k: 1, n: 1, generation: 1 };
+  const set = { k: 1, n: 1, generation: 1 };
   assert.throws(() => splitSecret(randomBytes(31), set, randomBytes), { code: "bug" });
   assert.throws(() => splitSecret(randomBytes(32), set, () => new Uint8Array(3)), { code: "bug" });
   const { publicPart, shares } = newSet(2, 3);

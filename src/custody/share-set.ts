@@ -3,9 +3,15 @@
  * commitments by which every share and the secret are known to be right before they are used. Sharing
  * by itself has no integrity: one altered share yields another secret, in silence.
  *
- *     context          = State id (32) || set id (16) || generation (4, big-endian) || k (1) || n (1)
+ *     context          = set id (16) || generation (4, big-endian) || k (1) || n (1)
  *     secretCommitment = HMAC-SHA-256(secret, "exclave/v1 secret commitment" || 0x00 || context)
  *     share commitment = HMAC-SHA-256(share, "exclave/v1 share commitment" || 0x00 || context || index (1))
+ *
+ * The State's id is not in the context, and cannot be: it is the hash of the founding charter, and the
+ * first set's commitments stand in that charter. What ties the two is the set id, which is random and
+ * so belongs to one set ever: the charter that carries the commitments binds them to its State. The
+ * State's id is given to the shares once the charter is written (`ofState`), is sealed with them, and
+ * is compared as what it is, a claim.
  *
  * What the commitments give away: nothing that can be computed with. The secret must be 32 *uniform*
  * bytes, and then each share is too (for k = 1 the share *is* the secret). To try a guess costs one
@@ -65,10 +71,8 @@ export const shareSetSchema = z
   .readonly();
 export type ShareSetPublic = z.infer<typeof shareSetSchema>;
 
-/** One holder's share, with all that it says of itself; unproven until `examineShares` saw it. */
-export interface HeldShare {
-  /** 64 hexadecimal digits. */
-  readonly state: string;
+/** One share of a set; its State may not be founded yet. */
+export interface Share {
   /** 32 hexadecimal digits. */
   readonly setId: string;
   readonly generation: number;
@@ -78,6 +82,12 @@ export interface HeldShare {
   readonly n: number;
   /** 32 secret bytes. */
   readonly share: Uint8Array;
+}
+
+/** One holder's share, with all that it says of itself; unproven until `examineShares` saw it. */
+export interface HeldShare extends Share {
+  /** 64 hexadecimal digits: the State that it claims to be of. */
+  readonly state: string;
 }
 
 export type RefusalReason =
@@ -100,7 +110,7 @@ export interface RefusedShare {
 export interface ShareSet {
   readonly publicPart: ShareSetPublic;
   /** n of them, in the order of index. The caller wipes their `share` bytes. */
-  readonly shares: readonly HeldShare[];
+  readonly shares: readonly Share[];
 }
 
 /**
@@ -116,14 +126,13 @@ export interface ShareSet {
 export function splitSecret(
   secret: Uint8Array,
   set: {
-    readonly state: string;
     readonly k: number;
     readonly n: number;
     readonly generation: number;
   },
   randomBytes: (count: number) => Uint8Array,
 ): ShareSet {
-  const { state, k, n, generation } = set;
+  const { k, n, generation } = set;
   invariant(secret.byteLength === SECRET_BYTES, "a shared secret is 32 bytes");
   if (
     !holderCountSchema.safeParse(k).success ||
@@ -145,19 +154,25 @@ export function splitSecret(
       const coefficients = randomBytes(count);
       drawn.push(coefficients);
       return coefficients;
-    }).map((share, index) => ({ state, setId, generation, index, k, n, share }));
+    }).map((share, index) => ({ setId, generation, index, k, n, share }));
     const publicPart: ShareSetPublic = {
       setId,
       generation,
       k,
       n,
-      secretCommitment: toHex(commitToSecret(secret, { state, setId, generation, k, n })),
+      secretCommitment: toHex(commitToSecret(secret, { setId, generation, k, n })),
       shareCommitments: shares.map((share) => toHex(commitToShare(share))),
     };
     return { publicPart, shares };
   } finally {
     wipe(...drawn);
   }
+}
+
+/** The shares of a set, now that their State has an id: as they are to be sealed. Their bytes are shared. */
+export function ofState(shares: readonly Share[], state: string): readonly HeldShare[] {
+  invariant(stateIdSchema.safeParse(state).success, "a State's id is 64 hexadecimal digits");
+  return shares.map((share) => ({ ...share, state }));
 }
 
 /**
@@ -209,31 +224,31 @@ export function combineShares(
   const { good, refused } = examineShares(shares, publicPart, state);
   if (good.length < publicPart.k)
     throw tooFewShares(good.length, publicPart.k, shares.length, refused);
-  return { secret: combineGood(good, publicPart, state), refused };
+  return { secret: combineGood(good, publicPart), refused };
 }
 
-/** What commitments and proofs are bound to: `context || index` above, 55 bytes. */
-export function shareContext(share: Omit<HeldShare, "share">): Uint8Array {
+/** What commitments are bound to: `context || index` above, 23 bytes. */
+export function shareContext(share: Omit<Share, "share">): Uint8Array {
   return concat(setContext(share), Uint8Array.of(share.index));
 }
 
-function setContext(set: Pick<HeldShare, "state" | "setId" | "generation" | "k" | "n">) {
+function setContext(set: Pick<Share, "setId" | "generation" | "k" | "n">) {
   const numbers = new Uint8Array(6);
   const view = new DataView(numbers.buffer);
   view.setUint32(0, set.generation);
   view.setUint8(4, set.k);
   view.setUint8(5, set.n);
-  return concat(fromHex(set.state, 32), fromHex(set.setId, SET_ID_BYTES), numbers);
+  return concat(fromHex(set.setId, SET_ID_BYTES), numbers);
 }
 
 function commitToSecret(
   secret: Uint8Array,
-  set: Pick<HeldShare, "state" | "setId" | "generation" | "k" | "n">,
+  set: Pick<Share, "setId" | "generation" | "k" | "n">,
 ): Uint8Array {
   return hmacSha256(secret, SECRET_LABEL, setContext(set));
 }
 
-function commitToShare(share: HeldShare): Uint8Array {
+function commitToShare(share: Share): Uint8Array {
   return hmacSha256(share.share, SHARE_LABEL, shareContext(share));
 }
 
@@ -260,11 +275,7 @@ function fault(share: HeldShare, set: ShareSetPublic, state: string): RefusalRea
   return undefined;
 }
 
-function combineGood(
-  good: readonly HeldShare[],
-  publicPart: ShareSetPublic,
-  state: string,
-): Uint8Array {
+function combineGood(good: readonly HeldShare[], publicPart: ShareSetPublic): Uint8Array {
   const wrong = (cause?: unknown) =>
     new ExclaveError(
       "altered",
@@ -277,7 +288,7 @@ function combineGood(
   } catch (cause) {
     throw wrong(cause);
   }
-  const commitment = commitToSecret(secret, { ...publicPart, state });
+  const commitment = commitToSecret(secret, publicPart);
   if (equalConstantTime(commitment, fromHex(publicPart.secretCommitment, 32))) return secret;
   wipe(secret);
   throw wrong();

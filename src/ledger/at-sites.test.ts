@@ -2,6 +2,7 @@ import assert from "node:assert/strict";
 import { readdirSync, readFileSync, rmSync, truncateSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
 import { type TestContext, test } from "node:test";
+import { witnessKeys } from "../../test/support/ledger.ts";
 import { temporaryFolder } from "../../test/support/places.ts";
 import { toHex, utf8 } from "../crypto/bytes.ts";
 import { sha256 } from "../crypto/hash.ts";
@@ -18,9 +19,11 @@ import {
   type SignedHead,
 } from "./at-sites.ts";
 import { verifyCheckpoint } from "./checkpoint.ts";
+import { cosign } from "./cosignature.ts";
 import type { LedgerEntry } from "./entry.ts";
 import { Log } from "./log.ts";
 import { logKeyFromSeed, verifierKeysOf } from "./log-key.ts";
+import { formatSignatureLine } from "./note.ts";
 import { verifiedEntries } from "./verify.ts";
 
 const ORIGIN = "exclave.example/belize/1";
@@ -40,7 +43,7 @@ async function siteIn(folder: string, name: string): Promise<Site> {
 }
 
 function logIn(t: TestContext, folder: string, name = "log"): Log {
-  const log = Log.open(join(folder, name), key);
+  const log = Log.open(join(folder, name), verifierKeysOf(key), key);
   t.after(() => log.close());
   return log;
 }
@@ -54,6 +57,21 @@ function signed(log: Log, size: number): SignedHead {
 
 const brings = async (site: Site, log: Log, to: SignedHead): Promise<void> =>
   publishTo(site, log, to, await newestAt(site, keys));
+
+/** A site that takes so many objects and then fails. */
+function stoppingAfter(site: Site, puts: number): Site {
+  let taken = 0;
+  return {
+    identity: site.identity,
+    read: (name, offset, into) => site.read(name, offset, into),
+    stat: (name) => site.stat(name),
+    list: (kind) => site.list(kind),
+    put: async (name, parts) => {
+      if (taken++ >= puts) throw new Error("stopped");
+      await site.put(name, parts);
+    },
+  };
+}
 
 async function positions(site: Site, { head }: SignedHead): Promise<number> {
   let count = 0;
@@ -81,27 +99,55 @@ test("a site is brought from checkpoint to checkpoint, and what it holds is the 
   assert.equal(await positions(late, signed(log, 700)), 700);
 });
 
+test("a site that comes late has every checkpoint, and is whole wherever it is stopped", async (t) => {
+  const folder = temporaryFolder(t);
+  const [site, log] = [await siteIn(folder, "bb"), logIn(t, folder)];
+  const sizes = [1, 200, 256, 300, 700];
+  const heads = sizes.map((size) => signed(log, size));
+  const last = heads.at(-1)!;
+  for (let puts = 1; ; puts++) {
+    try {
+      await brings(stoppingAfter(site, puts), log, last);
+      break;
+    } catch (error) {
+      assert.match(String(error), /stopped/);
+    }
+    const held = await newestAt(site, keys);
+    if (held) assert.equal(await positions(site, held), held.head.size);
+  }
+  const names: string[] = [];
+  for await (const name of site.list("checkpoint")) names.push(name);
+  assert.deepEqual(
+    names.toSorted(),
+    heads.map(({ head, checkpoint }) => checkpointName(head, checkpoint)).toSorted(),
+  );
+});
+
+test("cosignatures that come after a checkpoint was published are published too", async (t) => {
+  const folder = temporaryFolder(t);
+  const [site, log] = [await siteIn(folder, "bb"), logIn(t, folder)];
+  const before = signed(log, 5);
+  await brings(site, log, before);
+  const answer = cosign(witnessKeys[0]!, before.head, 2_000_000_000).map(formatSignatureLine);
+  const late = log.addCosignatures(5, utf8(answer.join("")), verifierKeysOf(witnessKeys[0]!));
+  await publishTo(site, log, { ...before, checkpoint: late }, before);
+  assert.ok(await site.stat(checkpointName(before.head, late)));
+  // Also when the next was signed in between.
+  const other = await siteIn(folder, "kn");
+  await publishTo(other, log, before, undefined);
+  await publishTo(other, log, signed(log, 8), before);
+  assert.ok(await other.stat(checkpointName(before.head, late)));
+});
+
 test("stopped anywhere, a site holds the checkpoint before, and is brought up by the next run", async (t) => {
   const folder = temporaryFolder(t);
   const [whole, log] = [await siteIn(folder, "bb"), logIn(t, folder)];
   const before = signed(log, 250);
   await brings(whole, log, before);
   const after = signed(log, 600);
-  let puts = 0;
   const count = [...log.files(250, 600)].length + 1;
   for (let failing = 0; failing < count; failing++) {
-    puts = 0;
-    const stopping: Site = {
-      ...whole,
-      identity: whole.identity,
-      read: (name, offset, into) => whole.read(name, offset, into),
-      stat: (name) => whole.stat(name),
-      list: (kind) => whole.list(kind),
-      put: async (name, parts) => {
-        if (puts++ >= failing) throw new Error("stopped");
-        await whole.put(name, parts);
-      },
-    };
+    const stopping = stoppingAfter(whole, failing);
     await assert.rejects(brings(stopping, log, after), /stopped/);
     assert.deepEqual((await newestAt(whole, keys))?.head, before.head);
     assert.equal(await positions(whole, before), 250);
@@ -119,7 +165,8 @@ test("what is named as a checkpoint and is none is passed over", async (t) => {
     site.put(checkpointName({ ...head.head, size }, bytes), [bytes]);
   await squat(9_007_199_254_740_991, utf8("not a note"));
   await squat(900, head.checkpoint);
-  const stranger = Log.open(join(folder, "stranger"), logKeyFromSeed(new Uint8Array(32), ORIGIN));
+  const other = logKeyFromSeed(new Uint8Array(32), ORIGIN);
+  const stranger = Log.open(join(folder, "stranger"), verifierKeysOf(other), other);
   t.after(() => stranger.close());
   stranger.append(entries(0, 50));
   await squat(50, stranger.sign(new Date()));

@@ -14,14 +14,15 @@ import { DOCUMENT_BYTES_MAX, type Site } from "../sites/site.ts";
 import { verifyCheckpoint } from "./checkpoint.ts";
 import type { Log, Relation } from "./log.ts";
 import type { LedgerVerifierKeys } from "./log-key.ts";
-import { isSameTreeHead, type TreeHead } from "./tree-head.ts";
-import { shownHead } from "./verify.ts";
+import { shownHead, type TreeHead } from "./tree-head.ts";
 
 const ORIGIN_DIGITS = 8;
 const HASH_DIGITS = 16;
 const CHECKPOINT_NAME = /^checkpoint\/([0-9a-f]{8})\.(0|[1-9][0-9]{0,15})\.([0-9a-f]{16})$/;
 /** Names of checkpoints that turn out to be none, before a site is said to hold junk. */
-const JUNK_MAX = 64;
+export const JUNK_MAX = 64;
+/** A checkpoint an hour for a century. */
+const NAMES_MAX = 1_000_000;
 /** Files that are written to one site at once. */
 const FILES_AT_ONCE = 8;
 
@@ -51,27 +52,15 @@ export async function newestAt(
   site: Site,
   keys: LedgerVerifierKeys,
 ): Promise<SignedHead | undefined> {
-  const digits = originDigits(keys[0].name);
-  const names: { readonly name: string; readonly size: number }[] = [];
-  for await (const name of site.list("checkpoint")) {
-    const [, origin, size] = CHECKPOINT_NAME.exec(name) ?? [];
-    if (origin === digits) names.push({ name, size: Number(size) });
-  }
+  const names = await namedCheckpoints(site, keys);
   let junk = 0;
   for (const { name } of names.toSorted((a, b) => b.size - a.size || (a.name < b.name ? -1 : 1))) {
     try {
-      const checkpoint = await readObject(site, name);
-      const { head } = verifyCheckpoint(checkpoint, keys);
-      if (checkpointName(head, checkpoint) === name) return { head, checkpoint };
+      return await readCheckpoint(site, name, keys);
     } catch (error) {
       if (!isExclaveError(error) || error.code === "site-unavailable") throw error;
     }
-    if (++junk >= JUNK_MAX) {
-      throw new ExclaveError(
-        "altered",
-        `site ${site.identity.name} holds checkpoints that are none`,
-      );
-    }
+    if (++junk >= JUNK_MAX) throw holdsJunk(site);
   }
   return undefined;
 }
@@ -101,9 +90,12 @@ export function relationOf(
 }
 
 /**
- * Brings a site to a checkpoint: the files that it lacks, and then the checkpoint. Safe to repeat, and to
- * stop anywhere. Rejects as `Site.put` does.
+ * Brings a site to a checkpoint: from each that was signed since the one that it holds to the next, first
+ * the files that the site lacks and then the checkpoint. So a site that is up to date has them all, and
+ * readers find the first that covers an entry. Safe to repeat, and to stop anywhere: what the site then
+ * holds is whole. Rejects as `Site.put` does.
  *
+ * @param signed what `log` signed, or has of it with cosignatures
  * @param held what `newestAt` gave for this site
  */
 export async function publishTo(
@@ -112,17 +104,35 @@ export async function publishTo(
   signed: SignedHead,
   held: SignedHead | undefined,
 ): Promise<void> {
-  if (held && isSameTreeHead(held.head, signed.head)) return;
-  const { origin, size } = signed.head;
+  let at = held;
+  for (const { size, checkpoint } of log.checkpointsBetween(
+    held?.head.size ?? 0,
+    signed.head.size - 1,
+  )) {
+    const next = { head: log.head(size), checkpoint };
+    await publishStep(site, log, at, next);
+    at = next;
+  }
+  await publishStep(site, log, at, signed);
+}
+
+/** From one checkpoint to the next, which may be the same with more cosignatures. */
+async function publishStep(
+  site: Site,
+  log: Log,
+  before: SignedHead | undefined,
+  { head, checkpoint }: SignedHead,
+): Promise<void> {
+  if (before && Buffer.compare(before.checkpoint, checkpoint) === 0) return;
   let batch: Promise<void>[] = [];
-  for (const { path, bytes } of log.files(held?.head.size ?? 0, size)) {
-    batch.push(site.put(fileName(origin, path), [bytes]));
+  for (const { path, bytes } of log.files(before?.head.size ?? 0, head.size)) {
+    batch.push(site.put(fileName(head.origin, path), [bytes]));
     if (batch.length < FILES_AT_ONCE) continue;
     await Promise.all(batch);
     batch = [];
   }
   await Promise.all(batch);
-  await site.put(checkpointName(signed.head, signed.checkpoint), [signed.checkpoint]);
+  await site.put(checkpointName(head, checkpoint), [checkpoint]);
 }
 
 /** Reads files of the ledger from the first of the sites that has them, for `verifiedEntries`. */
@@ -142,6 +152,42 @@ export function fetchFrom(
     }
     throw failure;
   };
+}
+
+export type NamedCheckpoint = { readonly name: string; readonly size: number };
+
+/** What a site names as checkpoints of the ledger: nothing more is known of them than their names. */
+export async function namedCheckpoints(
+  site: Site,
+  keys: LedgerVerifierKeys,
+): Promise<readonly NamedCheckpoint[]> {
+  const digits = originDigits(keys[0].name);
+  const names: NamedCheckpoint[] = [];
+  for await (const name of site.list("checkpoint")) {
+    const [, origin, size] = CHECKPOINT_NAME.exec(name) ?? [];
+    if (origin !== digits) continue;
+    if (names.length >= NAMES_MAX) throw holdsJunk(site);
+    names.push({ name, size: Number(size) });
+  }
+  return names;
+}
+
+/** The checkpoint behind a name. Rejects when it is none, or not the one that the name says. */
+export async function readCheckpoint(
+  site: Site,
+  name: string,
+  keys: LedgerVerifierKeys,
+): Promise<SignedHead> {
+  const checkpoint = await readObject(site, name);
+  const { head } = verifyCheckpoint(checkpoint, keys);
+  if (checkpointName(head, checkpoint) !== name) {
+    throw new ExclaveError("altered", `${name} is another checkpoint than its name says`);
+  }
+  return { head, checkpoint };
+}
+
+function holdsJunk(site: Site): ExclaveError {
+  return new ExclaveError("altered", `site ${site.identity.name} holds checkpoints that are none`);
 }
 
 /** A whole object: 256 entries of ours, like every other document, are far below the bound. */

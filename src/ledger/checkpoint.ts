@@ -9,7 +9,9 @@ import type { LedgerKey, LedgerVerifierKeys } from "./log-key.ts";
 import {
   formatNote,
   NOTE_ED25519,
+  NOTE_SIGNATURES_MAX,
   type Note,
+  type NoteSignature,
   openNote,
   parseNote,
   parseSignatureLines,
@@ -99,8 +101,52 @@ export function addCosignatures(
     formatNote({ text, signatures: parseSignatureLines(answer) }),
     witness,
   );
-  const kept = signatures.filter(
-    (one) => !signed.some(({ key }) => key.name === one.name && key.id === one.keyId),
-  );
+  const kept = signatures.filter((one) => !signed.some(({ key }) => isBy(one, key)));
   return formatNote({ text, signatures: [...kept, ...signed.map(({ signature }) => signature)] });
+}
+
+/** A checkpoint with the log's signatures and no other line. Throws as `verifyCheckpoint` does. */
+export function bareCheckpoint(checkpoint: Uint8Array, log: LedgerVerifierKeys): Uint8Array {
+  const opened = openCheckpoint(checkpoint, log);
+  requireLog(opened, log);
+  const signatures = opened.signed.map(({ signature }) => signature);
+  return formatNote({ text: opened.note.text, signatures });
+}
+
+/**
+ * The checkpoint with, of each of the keys, the earliest cosignature that it or any of the other notes has:
+ * a witness that cosigns again moves no time, and a line that does not verify hides none that does. Of other
+ * keys it has the lines that it had. Throws `malformed` for what is no note; notes of another text add nothing.
+ */
+export function joinCosignatures(
+  checkpoint: Uint8Array,
+  others: readonly Uint8Array[],
+  witnesses: readonly VerifierKey[],
+): Uint8Array {
+  const { text, signatures } = parseNote(checkpoint);
+  const lines = others.map(parseNote).flatMap((one) => (one.text === text ? one.signatures : []));
+  const known = { text, signatures: [...signatures, ...lines] };
+  const kept = signatures.filter((one) => !witnesses.some((key) => isBy(one, key)));
+  const cosigned = earliestCosignatures(known, witnesses).map(({ signature }) => signature);
+  return formatNote({ text, signatures: [...kept, ...cosigned].slice(0, NOTE_SIGNATURES_MAX) });
+}
+
+/**
+ * Of each key the signature of the earliest time that a note has. Unlike `openNote`, it passes over lines that
+ * do not verify or tell no time: they are no reason to disbelieve what others signed.
+ */
+export function earliestCosignatures(note: Note, keys: readonly VerifierKey[]): readonly Signed[] {
+  return keys.flatMap((key): Signed[] => {
+    const all = note.signatures.flatMap((signature): Signed[] => {
+      if (!isBy(signature, key)) return [];
+      const seconds = checkSignature(key, note.text, signature.signature);
+      return seconds === undefined || seconds === 0 ? [] : [{ key, signature, seconds }];
+    });
+    return all.toSorted((a, b) => a.seconds - b.seconds).slice(0, 1);
+  });
+}
+
+/** Whether a line says that it is by that key. */
+function isBy(line: NoteSignature, key: VerifierKey): boolean {
+  return line.name === key.name && line.keyId === key.id;
 }

@@ -20,8 +20,19 @@ export const ENTRY_KINDS = [
   "drill",
   /** The recovery key was brought together. */
   "opening",
+  /** Home was lost: the recovery key closed this ledger and opened the next generation. */
+  "succession",
 ] as const;
 export type EntryKind = (typeof ENTRY_KINDS)[number];
+
+/** Entries that the charter in force follows from; readers need to know when each of them counted. */
+export const GOVERNING_KINDS = [
+  "charter",
+  "decision",
+  "veto",
+  "freeze",
+  "succession",
+] as const satisfies readonly EntryKind[];
 
 export type LedgerEntry = {
   readonly kind: EntryKind;
@@ -29,11 +40,16 @@ export type LedgerEntry = {
   readonly envelope: string;
 };
 
+/** How every entry of a kind begins, and no entry of another. */
+export function entryPrefix(kind: EntryKind): string {
+  return `exclave/v1 ${kind} `;
+}
+
 const FORM = /^exclave\/v1 ([a-z-]+) ([0-9a-f]{64})\n$/;
 const ENTRY_BYTES = 128;
 
 export function encodeLedgerEntry({ kind, envelope }: LedgerEntry): Uint8Array {
-  const text = `exclave/v1 ${kind} ${envelope}\n`;
+  const text = `${entryPrefix(kind)}${envelope}\n`;
   invariant(FORM.test(text), "an entry names an envelope by its hash");
   return utf8(text);
 }

@@ -7,9 +7,9 @@ import { toHex, utf8 } from "../crypto/bytes.ts";
 import { sha256 } from "../crypto/hash.ts";
 import { isExclaveError } from "../errors.ts";
 import type { SignedHead } from "./at-sites.ts";
-import { agreeOnHead, type HeadAnswer } from "./freshness.ts";
+import { agreeOnHead, type Demand, type HeadAnswer } from "./freshness.ts";
 import { Log } from "./log.ts";
-import { logKeyFromSeed } from "./log-key.ts";
+import { logKeyFromSeed, verifierKeysOf } from "./log-key.ts";
 import { verifiedEntries } from "./verify.ts";
 
 const key = logKeyFromSeed(new Uint8Array(32).fill(7), "exclave.example/belize/1");
@@ -36,11 +36,15 @@ test("whenever enough sites answer, what was committed is never missed", () => {
         });
         const answered = answers.filter((one) => !("unavailable" in one)).length;
         const agree = (acceptStale: boolean) =>
-          agreeOnHead(answers, { sites: n, quorum: w, acceptStale });
+          agreeOnHead(answers, {
+            demands: [{ what: "decisions", sites: answers.map(({ site }) => site), quorum: w }],
+            acceptStale,
+          });
         if (answered >= n - w + 1) {
           const agreed = agree(false);
           assert.equal(agreed.signed.head.size, 10);
-          assert.ok(agreed.isFresh && agreed.confirmedBy.length > 0);
+          assert.deepEqual(agreed.stale, []);
+          assert.ok(agreed.confirmedBy.length > 0);
           assert.ok(agreed.earlier.every(({ size }) => size === 7));
         } else {
           assert.throws(
@@ -60,15 +64,19 @@ test("with fewer answers it refuses and says who is silent, or takes what there 
     { site: "kn", signed: headOf(5) },
     { site: "lu", unavailable: "the disk is not mounted" },
   ];
-  const options = { sites: 5, quorum: 3, acceptStale: false };
+  const demands = [{ what: "decisions", sites: ["bb", "kn", "lu", "nl", "se"], quorum: 3 }];
+  const options = { demands, acceptStale: false };
   assert.throws(
     () => agreeOnHead(answers, options),
-    /2 of 5 sites answered.*lu: the disk is not mounted.*3 must answer.*--accept-stale/,
+    new RegExp(
+      "of decisions, 2 of 5 sites answered and 3 must.*lu: the disk is not mounted; " +
+        "nl: it was not asked; se: .*--accept-stale",
+    ),
   );
   const agreed = agreeOnHead(answers, { ...options, acceptStale: true });
   assert.deepEqual(
-    [agreed.signed.head.size, agreed.confirmedBy, agreed.isFresh, agreed.answered, agreed.needed],
-    [5, ["kn"], false, 2, 3],
+    [agreed.signed.head.size, agreed.confirmedBy, agreed.stale, agreed.answered],
+    [5, ["kn"], ["decisions"], 2],
   );
   const twice: HeadAnswer[] = [1, 2, 3].map(() => ({ site: "bb", signed: headOf(3) }));
   assert.throws(() => agreeOnHead(twice, options), /1 of 5/, "one site that answers thrice is one");
@@ -79,8 +87,38 @@ test("with fewer answers it refuses and says who is silent, or takes what there 
   );
 });
 
+test("each demand is judged by its own sites, and only those that are unmet are named", () => {
+  const answers: HeadAnswer[] = [
+    { site: "bb", signed: headOf(3) },
+    { site: "kn", signed: undefined },
+    { site: "lu", unavailable: "the disk is not mounted" },
+    { site: "nl", unavailable: "it does not answer" },
+  ];
+  const decisions = { what: "decisions", sites: ["bb", "kn", "lu"], quorum: 2 };
+  const land = { what: "land", sites: ["bb", "lu", "nl"], quorum: 2 };
+  const tax = { what: "tax", sites: ["kn", "kn", "lu"], quorum: 1 };
+  const none = { what: "none", sites: [], quorum: 0 };
+  const stale = (...demands: Demand[]): readonly string[] =>
+    agreeOnHead(answers, { demands, acceptStale: true }).stale;
+  assert.deepEqual(stale(decisions, land, tax, none), ["land", "tax"]);
+  assert.deepEqual(stale(), []);
+  assert.throws(
+    () => agreeOnHead(answers, { demands: [decisions, land, none], acceptStale: false }),
+    (error) =>
+      isExclaveError(error, "site-unavailable") &&
+      /of land, 1 of 3 sites answered and 2 must/.test(error.message) &&
+      /Silent are lu: the disk is not mounted; nl: it does not answer\./.test(error.message) &&
+      !/decisions|kn/.test(error.message),
+  );
+  assert.doesNotThrow(() => agreeOnHead(answers, { demands: [decisions], acceptStale: false }));
+  // Quorums that cannot be: nothing is ruled out by half of the sites.
+  assert.deepEqual(stale({ ...decisions, quorum: 9 }), ["decisions"]);
+  assert.deepEqual(stale({ ...decisions, quorum: 0 }), ["decisions"]);
+});
+
 test("two heads of one size are a fork, and so are two of which one is no beginning of the other", async (t) => {
-  const options = { sites: 2, quorum: 1, acceptStale: false };
+  const demands = [{ what: "decisions", sites: ["bb", "kn"], quorum: 1 }];
+  const options = { demands, acceptStale: false };
   const pair = (a: SignedHead, b: SignedHead): HeadAnswer[] => [
     { site: "bb", signed: a },
     { site: "kn", signed: b },
@@ -89,7 +127,7 @@ test("two heads of one size are a fork, and so are two of which one is no beginn
     () => agreeOnHead(pair(headOf(5), headOf(5, 1)), options),
     (error) => isExclaveError(error, "altered") && /bb holds 5 .* and kn 5/.test(error.message),
   );
-  const log = Log.open(join(temporaryFolder(t), "log"), key);
+  const log = Log.open(join(temporaryFolder(t), "log"), verifierKeysOf(key), key);
   t.after(() => log.close());
   log.append(
     Array.from({ length: 300 }, (_, i) => ({

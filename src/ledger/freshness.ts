@@ -5,13 +5,22 @@
  */
 import { ExclaveError } from "../errors.ts";
 import type { SignedHead } from "./at-sites.ts";
-import { isSameTreeHead, type TreeHead } from "./tree-head.ts";
-import { shownHead } from "./verify.ts";
+import { isSameTreeHead, shownHead, type TreeHead } from "./tree-head.ts";
 
 /** What one site answered: its newest checkpoint, that it has none, or why it did not answer. */
 export type HeadAnswer =
   | { readonly site: string; readonly signed: SignedHead | undefined }
   | { readonly site: string; readonly unavailable: string };
+
+/** What must not be missed: decisions, or a register's recovery points, and where these are written. */
+export type Demand = {
+  /** "decisions", or the register's name. */
+  readonly what: string;
+  /** Names of the sites that it is written to. */
+  readonly sites: readonly string[];
+  /** So many of them have what is committed. */
+  readonly quorum: number;
+};
 
 export type AgreedHead = {
   readonly signed: SignedHead;
@@ -20,38 +29,37 @@ export type AgreedHead = {
   /** Heads of fewer entries that others gave; `verifiedEntries` holds them to be its beginnings. */
   readonly earlier: readonly TreeHead[];
   readonly answered: number;
-  /** Answers that rule out that a newer committed checkpoint is hidden. */
-  readonly needed: number;
-  /** False when fewer answered, and the caller accepted that. */
-  readonly isFresh: boolean;
+  /** Of what something newer could be hidden, which the caller accepted; empty when of nothing. */
+  readonly stale: readonly string[];
 };
 
 /**
  * Throws `altered` when two sites give different heads of one size, and `site-unavailable` when too few
  * answer to know, or none has a checkpoint.
  *
- * @param quorum the write quorum w of the n sites that there are
+ * @param demands each is met when so many of its sites answered that what is committed is with one of them;
+ *   one without sites is met
  * @param acceptStale take what there is, though something newer may be hidden
  */
 export function agreeOnHead(
   answers: readonly HeadAnswer[],
-  {
-    sites,
-    quorum,
-    acceptStale,
-  }: { readonly sites: number; readonly quorum: number; readonly acceptStale: boolean },
+  { demands, acceptStale }: { readonly demands: readonly Demand[]; readonly acceptStale: boolean },
 ): AgreedHead {
-  const needed = sites - quorum + 1;
   const answering = answers.flatMap((one) => ("unavailable" in one ? [] : [one]));
-  const answered = new Set(answering.map(({ site }) => site)).size;
-  const silent = answers.flatMap((one) =>
-    "unavailable" in one ? [`${one.site}: ${one.unavailable}`] : [],
-  );
-  const isFresh = answered >= needed;
-  if (!isFresh && !acceptStale) {
+  const answered = new Set(answering.map(({ site }) => site));
+  const unmet = demands.flatMap((demand) => {
+    const lack = lackOf(demand, answered);
+    return lack === undefined ? [] : [{ what: demand.what, lack, sites: demand.sites }];
+  });
+  if (unmet.length > 0 && !acceptStale) {
+    const silent = new Set(unmet.flatMap(({ sites }) => sites.filter((one) => !answered.has(one))));
+    const reasons = [...silent].map((name) => {
+      const answer = answers.find((one) => one.site === name);
+      return `${name}: ${answer && "unavailable" in answer ? answer.unavailable : "it was not asked"}`;
+    });
     throw new ExclaveError(
       "site-unavailable",
-      `${answered} of ${sites} sites answered, and a newer recovery point could be hidden by the others (${silent.join("; ") || "they were not given"}): ${needed} must answer. Bring back a site, or take what there is with --accept-stale`,
+      `something newer could be hidden: ${unmet.map(({ lack }) => lack).join("; ")}. Silent are ${reasons.join("; ")}. Nothing was taken; bring back a site, or take what there is with --accept-stale`,
     );
   }
   const heads = answering.flatMap(({ site, signed }) => (signed ? [{ site, signed }] : []));
@@ -59,7 +67,7 @@ export function agreeOnHead(
   if (!newest) {
     throw new ExclaveError(
       "site-unavailable",
-      `none of the ${answered} sites that answered holds a checkpoint of this ledger`,
+      `none of the ${answered.size} sites that answered holds a checkpoint of this ledger`,
     );
   }
   for (const { site, signed } of heads) {
@@ -78,8 +86,21 @@ export function agreeOnHead(
     earlier: heads
       .map(({ signed }) => signed.head)
       .filter(({ size }) => size < newest.signed.head.size),
-    answered,
-    needed,
-    isFresh,
+    answered: answered.size,
+    stale: unmet.map(({ what }) => what),
   };
+}
+
+/** What a demand lacks, for people; undefined when it is met. */
+function lackOf(
+  { what, sites, quorum }: Demand,
+  answered: ReadonlySet<string>,
+): string | undefined {
+  const names = new Set(sites);
+  if (names.size === 0) return undefined;
+  // A quorum that its sites cannot reach says nothing: all must answer.
+  const needed = quorum > names.size ? names.size : names.size - quorum + 1;
+  const got = [...names].filter((name) => answered.has(name)).length;
+  if (got >= needed) return undefined;
+  return `of ${what}, ${got} of ${names.size} sites answered and ${needed} must`;
 }

@@ -1,5 +1,5 @@
 /** The body of a checkpoint (C2SP tlog-checkpoint, "Note text"): whose tree, how large, and its root. */
-import { toBase64, utf8 } from "../crypto/bytes.ts";
+import { toBase64, toHex, utf8 } from "../crypto/bytes.ts";
 import { invariant } from "../errors.ts";
 import { EMPTY_ROOT, HASH_BYTES } from "./merkle.ts";
 import { malformed, parseDecimal, parseHash } from "./text.ts";
@@ -45,6 +45,11 @@ export function parseTreeHead(text: string): TreeHead {
 /** Whether two tree heads say the same. */
 export function isSameTreeHead(a: TreeHead, b: TreeHead): boolean {
   return a.origin === b.origin && a.size === b.size && Buffer.compare(a.root, b.root) === 0;
+}
+
+/** A head as people compare it. */
+export function shownHead({ size, root }: TreeHead): string {
+  return `${size} entries with root ${toHex(root)}`;
 }
 
 function isOrigin(origin: string): boolean {

@@ -7,7 +7,7 @@ import { sha256 } from "../crypto/hash.ts";
 import { isExclaveError } from "../errors.ts";
 import type { LedgerEntry } from "./entry.ts";
 import { Log } from "./log.ts";
-import { logKeyFromSeed } from "./log-key.ts";
+import { logKeyFromSeed, verifierKeysOf } from "./log-key.ts";
 import type { TreeHead } from "./tree-head.ts";
 import { verifiedEntries } from "./verify.ts";
 
@@ -29,7 +29,7 @@ async function readAll(
 }
 
 test("a whole ledger is read from its files, at every size around the edges of tiles", async (t) => {
-  const log = Log.open(join(temporaryFolder(t), "log"), key);
+  const log = Log.open(join(temporaryFolder(t), "log"), verifierKeysOf(key), key);
   t.after(() => log.close());
   const files = new Map<string, Uint8Array>();
   let size = 0;
@@ -46,7 +46,7 @@ test("a whole ledger is read from its files, at every size around the edges of t
 });
 
 test("no entry is given of a ledger of which a byte of any file is altered, swapped or missing", async (t) => {
-  const log = Log.open(join(temporaryFolder(t), "log"), key);
+  const log = Log.open(join(temporaryFolder(t), "log"), verifierKeysOf(key), key);
   t.after(() => log.close());
   log.append(Array.from({ length: 600 }, (_, i) => entryOf(i)));
   const good = new Map([...log.files(0, 600)].map(({ path, bytes }) => [path, bytes]));
@@ -78,11 +78,11 @@ test("no entry is given of a ledger of which a byte of any file is altered, swap
 });
 
 test("a file that is another when it is read again is found out", async (t) => {
-  const log = Log.open(join(temporaryFolder(t), "log"), key);
+  const log = Log.open(join(temporaryFolder(t), "log"), verifierKeysOf(key), key);
   t.after(() => log.close());
   log.append([entryOf(0)]);
   const files = new Map([...log.files(0, 1)].map(({ path, bytes }) => [path, bytes]));
-  const log2 = Log.open(join(temporaryFolder(t), "log"), key);
+  const log2 = Log.open(join(temporaryFolder(t), "log"), verifierKeysOf(key), key);
   t.after(() => log2.close());
   log2.append([entryOf(1)]);
   const lies = new Map([...log2.files(0, 1)].map(({ path, bytes }) => [path, bytes]));

@@ -2,7 +2,6 @@
  * Reads a whole ledger from its published files (C2SP tlog-tiles) and believes none of it before all of
  * it gives the root that a checkpoint states: every entry bundle, and every tile that proofs are made of.
  */
-import { toHex } from "../crypto/bytes.ts";
 import { sha256 } from "../crypto/hash.ts";
 import { ExclaveError } from "../errors.ts";
 import { decodeLedgerEntry, type LedgerEntry } from "./entry.ts";
@@ -16,7 +15,7 @@ import {
   type Tile,
   tilePath,
 } from "./tiles.ts";
-import type { TreeHead } from "./tree-head.ts";
+import { shownHead, type TreeHead } from "./tree-head.ts";
 
 /** The bytes of a published file; may throw `not-found`, and the error passes through. */
 export type FetchFile = (path: string) => Promise<Uint8Array>;
@@ -127,11 +126,6 @@ class TileBuilder {
     const tile = this.#levels[level];
     return tile ? tile.bytes.slice(0, tile.used) : new Uint8Array();
   }
-}
-
-/** A head as people compare it. */
-export function shownHead({ size, root }: TreeHead): string {
-  return `${size} entries with root ${toHex(root)}`;
 }
 
 function differs(why: string): ExclaveError {

@@ -1,7 +1,7 @@
 /**
- * Commits a snapshot: index, root, manifests, statement, in this order, each durable at the write quorum
- * before the next. The statement is the last: once it is durable the snapshot exists, and before that
- * nothing refers to what was stored.
+ * Commits a snapshot: index, root, manifests, statement, checkpoint, in this order, each durable at the write
+ * quorum before the next. Once a checkpoint that covers the statement is durable the snapshot exists, and
+ * before the statement nothing refers to what was stored.
  */
 import { closeSync, openSync, writeSync } from "node:fs";
 import { rename } from "node:fs/promises";
@@ -9,6 +9,7 @@ import { join } from "node:path";
 import { toHex } from "../crypto/bytes.ts";
 import { sha256 } from "../crypto/hash.ts";
 import { invariant } from "../errors.ts";
+import { type HeldHeads, publishCheckpoint } from "../governance/ledger-at-sites.ts";
 import type { Catalog } from "../vault/catalog.ts";
 import { encodeSegmentRecord } from "../vault/chunk-reader.ts";
 import {
@@ -43,6 +44,8 @@ export type CommitOptions = {
   readonly catalog: Catalog;
   readonly session: SealSession;
   readonly writer: QuorumWriter;
+  /** What the sites held of the ledger when the run began. */
+  readonly held: HeldHeads;
   readonly known: KnownPacks;
   readonly context: EpochContext;
   readonly epochKeyId: string;
@@ -94,6 +97,11 @@ export async function commitSnapshot(options: CommitOptions): Promise<DocumentId
   };
   const signed = signDocument(statement, [home.agent]);
   await writer.putEverywhere(`statement/${signed.id}`, signed.bytes);
+  await home.withLedger((log) => {
+    log.append([{ kind: "statement", envelope: signed.id }]);
+    log.sign(now);
+  });
+  await publishCheckpoint(home, writer, options.held);
 
   catalog.transaction(() => {
     catalog.commitPacks(context.register, context.epoch);

@@ -2,7 +2,7 @@
 import { randomBytes } from "node:crypto";
 import { fromBase64 } from "../crypto/bytes.ts";
 import type { Catalog } from "../vault/catalog.ts";
-import { firstEpochOf, wrapEpochKey } from "../vault/documents.ts";
+import { firstEpochOf, isEpochOf, wrapEpochKey } from "../vault/documents.ts";
 import { EPOCH_KEY_BYTES } from "../vault/epoch-keys.ts";
 import type { Home, RegisterConfig } from "../vault/home.ts";
 import { type EpochContext, parseId } from "../vault/identifiers.ts";
@@ -14,7 +14,8 @@ export async function openEpoch(
   home: Home,
   register: RegisterConfig,
 ): Promise<OpenEpoch | undefined> {
-  if (register.epoch === 0) return undefined;
+  // An epoch belongs to one term: what another agent began is never gone on with.
+  if (!isEpochOf(home.charter.term, register.epoch)) return undefined;
   const context = home.context(register, register.epoch);
   const key = await home.epochKey(context.register, context.epoch);
   return key && { context, key };
@@ -37,7 +38,7 @@ export async function beginEpoch(
   const context = home.context(register, Math.max(firstEpochOf(home.term), Math.max(...known) + 1));
   const key = randomBytes(EPOCH_KEY_BYTES);
   await home.saveEpochKey(id, context.epoch, key);
-  const { recovery, reader } = home.charters.current;
+  const { recovery, reader } = home.charter;
   const recipients = [
     { recipient: "recovery" as const, kem: recovery.kem },
     ...(reader ? [{ recipient: "reader" as const, kem: reader.kem }] : []),

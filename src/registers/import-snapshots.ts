@@ -1,32 +1,36 @@
 /** Learns from the sites which snapshots there are: for `rebuild`, `recover`, and at the start of every `protect`. */
-import { toHex } from "../crypto/bytes.ts";
-import { sha256 } from "../crypto/hash.ts";
 import { ExclaveError, isExclaveError } from "../errors.ts";
-import { DOCUMENT_BYTES_MAX, type ObjectKind, type Site } from "../sites/site.ts";
 import type { Catalog } from "../vault/catalog.ts";
 import {
-  type CharterChain,
   epochKeyIdOf,
   epochOf,
   type Opened,
   openStatement,
   type SnapshotRoot,
+  type Statement,
 } from "../vault/documents.ts";
+import type { Home } from "../vault/home.ts";
 import {
   type DocumentId,
   type EpochContext,
   parseId,
   type RegisterId,
 } from "../vault/identifiers.ts";
+import { type KnownState, statementTimes } from "../vault/known-state.ts";
 import { decodeManifest } from "../vault/manifest.ts";
-import { isOpen, type SitePlace } from "../vault/open-sites.ts";
+import type { SitePlace } from "../vault/open-sites.ts";
+import { documentIds, fetchDocument } from "../vault/site-documents.ts";
 import { EpochReader, segmentFileName, startReadPool } from "./epoch-reader.ts";
 
 /** What could not be believed or read; each is said, none stops the rest. */
 export type ImportProblem = { readonly document: string; readonly why: string };
 
 export type ImportOptions = {
-  readonly charters: CharterChain;
+  readonly known: KnownState;
+  /** When the ledger had a statement, by its object's id; undefined when it has not. */
+  readonly loggedAt: (statement: DocumentId) => Date | undefined;
+  /** Takes a statement into the ledger that it lacks, where it is one's own; false when it is not. */
+  readonly adopt?: (statement: Opened<"statement">) => boolean;
   readonly catalog: Catalog;
   readonly cachePath: string;
   readonly places: readonly SitePlace[];
@@ -41,57 +45,9 @@ export type ImportOptions = {
   readonly onProblem: (problem: ImportProblem) => void;
 };
 
-/** Names of all documents of a kind at any of the sites, without the kind. */
-export async function documentIds(
-  places: readonly SitePlace[],
-  kind: ObjectKind,
-): Promise<ReadonlySet<DocumentId>> {
-  const ids = new Set<DocumentId>();
-  for (const place of places) {
-    if (!isOpen(place)) continue;
-    try {
-      for await (const name of place.site.list(kind)) {
-        const rest = name.slice(kind.length + 1);
-        if (/^[0-9a-f]{64}$/.test(rest)) ids.add(parseId("DocumentId", rest));
-      }
-    } catch (error) {
-      // A site that cannot list is as one that is away: the others are asked.
-      if (!isExclaveError(error)) throw error;
-    }
-  }
-  return ids;
-}
-
-/** A document from whichever site has it with the bytes that its name says. Throws `not-found`. */
-export async function fetchDocument(
-  places: readonly SitePlace[],
-  kind: ObjectKind,
-  id: DocumentId,
-): Promise<Uint8Array> {
-  for (const place of places) {
-    if (!isOpen(place)) continue;
-    const bytes = await readDocument(place.site, `${kind}/${id}`);
-    if (bytes && toHex(sha256(bytes)) === id) return bytes;
-  }
-  throw new ExclaveError("not-found", `no site has ${kind} ${id} as its name says`);
-}
-
-/** A document from one site as it is there; undefined when the site has none that could be one. */
-export async function readDocument(site: Site, name: string): Promise<Uint8Array | undefined> {
-  try {
-    const info = await site.stat(name);
-    if (!info || info.bytes > DOCUMENT_BYTES_MAX) return undefined;
-    const bytes = new Uint8Array(info.bytes);
-    return (await site.read(name, 0, bytes)) === bytes.length ? bytes : undefined;
-  } catch (error) {
-    if (isExclaveError(error)) return undefined;
-    throw error;
-  }
-}
-
 /** Imports every statement that the catalog does not have. Returns how many snapshots came in. */
 export async function importSnapshots(options: ImportOptions): Promise<number> {
-  const { catalog, charters, places, onProblem } = options;
+  const { catalog, known, places, onProblem } = options;
   const fresh = new Map<DocumentId, Fresh>();
   for (const object of await documentIds(places, "statement")) {
     if (catalog.isKnownStatement(object)) continue;
@@ -100,7 +56,7 @@ export async function importSnapshots(options: ImportOptions): Promise<number> {
       continue;
     try {
       const envelope = await fetchDocument(places, "statement", object);
-      const opened = openStatement(envelope, charters);
+      const opened = openStatement(envelope, known);
       const register = parseId("RegisterId", opened.document.register);
       if (options.register !== undefined && register !== options.register) {
         catalog.addOtherStatement(object, register);
@@ -108,7 +64,17 @@ export async function importSnapshots(options: ImportOptions): Promise<number> {
       }
       // The same statement in another envelope is no other recovery point.
       if (catalog.hasSnapshot(opened.payloadId)) catalog.addKnownStatement(object);
-      else fresh.set(opened.payloadId, { opened, envelope });
+      else {
+        const quarantined = doubtOf(options, opened);
+        if (quarantined !== undefined) {
+          onProblem({ document: `statement/${object}`, why: `it is set aside: ${quarantined}` });
+        }
+        fresh.set(opened.payloadId, {
+          opened,
+          envelope,
+          ...(quarantined === undefined ? {} : { quarantined }),
+        });
+      }
     } catch (error) {
       if (!isExclaveError(error)) throw error;
       onProblem({ document: `statement/${object}`, why: error.message });
@@ -126,8 +92,80 @@ export async function importSnapshots(options: ImportOptions): Promise<number> {
   return imported;
 }
 
+/**
+ * Imports what the sites have of a register that home does not know, and takes into the ledger what home itself
+ * wrote and was stopped before it could. Returns how many of these there were; they are committed when a
+ * checkpoint that covers them is at the sites.
+ */
+export async function importForHome(
+  home: Home,
+  catalog: Catalog,
+  places: readonly SitePlace[],
+  register: RegisterId,
+  now: Date,
+  onProblem: ImportOptions["onProblem"],
+): Promise<number> {
+  const own: DocumentId[] = [];
+  await home.withGenerations((generations) =>
+    importSnapshots({
+      known: home.known,
+      loggedAt: statementTimes(generations, home.known),
+      adopt: ({ id, document }) => {
+        if (document.agent !== home.agent.id || document.term !== home.charter.term) return false;
+        own.push(id);
+        return true;
+      },
+      catalog,
+      cachePath: home.cachePath,
+      places,
+      register,
+      epochKey: (id, epoch) => home.epochKey(id, epoch),
+      onProblem,
+    }),
+  );
+  if (own.length > 0) {
+    await home.withLedger((log) => {
+      log.append(own.map((envelope) => ({ kind: "statement" as const, envelope })));
+      log.sign(now);
+    });
+  }
+  return own.length;
+}
+
 /** A statement that verified, with the envelope it came in. */
-type Fresh = { readonly opened: Opened<"statement">; readonly envelope: Uint8Array };
+type Fresh = {
+  readonly opened: Opened<"statement">;
+  readonly envelope: Uint8Array;
+  readonly quarantined?: string;
+};
+
+/** Why a statement is not to be believed, though an agent signed it; undefined when it is. */
+function doubtOf(
+  { known, loggedAt, adopt }: ImportOptions,
+  opened: Opened<"statement">,
+): string | undefined {
+  const at = loggedAt(opened.id);
+  if (at === undefined) {
+    return adopt?.(opened) === true ? undefined : "the ledger does not have it";
+  }
+  return suspicionOf(known, opened.document, at);
+}
+
+/**
+ * Why what an agent wrote no longer counts; undefined when it does. Its own time speaks against it as well as
+ * the ledger's.
+ */
+export function suspicionOf(
+  { agents }: KnownState,
+  { agent, time }: Pick<Statement, "agent" | "time">,
+  at: Date,
+): string | undefined {
+  const suspectFrom = agents.get(agent)?.suspectFrom;
+  if (!suspectFrom || (at < suspectFrom && Date.parse(time) < suspectFrom.getTime())) {
+    return undefined;
+  }
+  return `its agent was revoked, and is suspect from ${suspectFrom.toISOString()} on`;
+}
 
 function sequenceOf({ opened }: Fresh): number {
   return opened.document.sequence;
@@ -138,7 +176,7 @@ function sequenceOf({ opened }: Fresh): number {
  * statement names. Statements that name another are left out.
  */
 function withOneKey(
-  { catalog, charters, onProblem }: ImportOptions,
+  { catalog, known, onProblem }: ImportOptions,
   statements: readonly Fresh[],
 ): readonly Fresh[] {
   const [first] = statements;
@@ -146,7 +184,7 @@ function withOneKey(
   const { register, epoch } = epochOf(first.opened.document);
   const before = catalog.snapshots(register).find((snapshot) => snapshot.epoch === epoch);
   const { epochKeyId: keyId } = before
-    ? openStatement(before.envelope, charters).document
+    ? openStatement(before.envelope, known).document
     : first.opened.document;
   return statements.filter(({ opened }) => {
     const same = opened.document.epochKeyId === keyId;
@@ -208,7 +246,7 @@ async function importRoots(
   const { register, epoch } = context;
   const latest = catalog.snapshots(register).find((snapshot) => snapshot.epoch === epoch);
   let imported = 0;
-  for (const { opened, envelope } of statements) {
+  for (const { opened, envelope, quarantined } of statements) {
     const { id, payloadId, document } = opened;
     try {
       const root = await reader.root(document);
@@ -222,8 +260,10 @@ async function importRoots(
           time: document.time,
           envelope,
           root: JSON.stringify(root),
+          ...(quarantined === undefined ? {} : { quarantined }),
         });
         catalog.addKnownStatement(id);
+        if (quarantined !== undefined) return;
         // An older one that comes late must not bring back its older index.
         if (!latest || document.sequence >= latest.sequence) {
           catalog.setSegments(register, epoch, segmentsOf(root));

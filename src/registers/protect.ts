@@ -1,10 +1,12 @@
 /** `protect`: one snapshot of a register, committed when it is durable at the write quorum of sites. */
 import { join } from "node:path";
 import { ExclaveError } from "../errors.ts";
+import { settle } from "../governance/decide.ts";
+import { publishCheckpoint, requireCurrent } from "../governance/ledger-at-sites.ts";
 import { loadNative } from "../platform/native.ts";
 import { checkPlacement } from "../sites/placement.ts";
 import type { Catalog, SnapshotRow } from "../vault/catalog.ts";
-import { epochKeyIdOf, type SnapshotRoot, verifyCharters } from "../vault/documents.ts";
+import { epochKeyIdOf, type SnapshotRoot } from "../vault/documents.ts";
 import {
   type Home,
   identityOf,
@@ -12,8 +14,9 @@ import {
   type RegisterConfig,
   writeQuorum,
 } from "../vault/home.ts";
-import { type DocumentId, parseId, type RegisterId } from "../vault/identifiers.ts";
-import { openSites, type SitePlace } from "../vault/open-sites.ts";
+import { type DocumentId, parseId } from "../vault/identifiers.ts";
+import { lockRegister } from "../vault/lock.ts";
+import { openSites } from "../vault/open-sites.ts";
 import { QuorumWriter } from "../vault/quorum-writer.ts";
 import { commitSnapshot } from "./commit.ts";
 import { EntrySink } from "./entry-sink.ts";
@@ -25,14 +28,8 @@ import {
   type ProtectFilesOptions,
   protectFiles,
 } from "./files/protect-files.ts";
-import {
-  documentIds,
-  fetchDocument,
-  type ImportProblem,
-  importSnapshots,
-} from "./import-snapshots.ts";
+import { importForHome } from "./import-snapshots.ts";
 import { loadKnown } from "./known-packs.ts";
-import { lockRegister } from "./lock.ts";
 import { repairShards } from "./repair.ts";
 import { defaultWorkers, SealSession, type StoredBytes } from "./seal-session.ts";
 import { protectStream } from "./stream-part.ts";
@@ -109,10 +106,15 @@ async function protectLocked(
   void home.term;
 
   const places = await openSites(home, register);
-  await requireCurrent(home, places);
+  const held = await requireCurrent(home, places);
+  await settle(home, now);
+  requireDecided(home, register);
   const writer = new QuorumWriter(places, writeQuorum(register));
   for (const [site, why] of writer.failedSites) notice(`site ${site} does not take part: ${why}`);
-  await importNews(options, id, places, notice);
+  const adopted = await importForHome(home, catalog, places, id, now, ({ document, why }) =>
+    notice(`${document} was left out: ${why}`),
+  );
+  if (adopted > 0) await publishCheckpoint(home, writer, held);
 
   const epoch =
     (await openEpoch(home, register)) ??
@@ -175,6 +177,7 @@ async function protectLocked(
       catalog,
       session,
       writer,
+      held,
       known,
       context: epoch.context,
       epochKeyId: epochKeyIdOf(epoch.key, epoch.context),
@@ -207,37 +210,20 @@ async function protectLocked(
   }
 }
 
-/** Refuses to write when a site has a newer charter: another home has taken over. */
-async function requireCurrent(home: Home, places: readonly SitePlace[]): Promise<void> {
-  const known = new Set<string>(home.charters.charters.map(({ id }) => id));
-  const news = [...(await documentIds(places, "charter"))].filter((id) => !known.has(id));
-  if (news.length === 0) return;
-  const fetched = await Promise.allSettled(news.map((id) => fetchDocument(places, "charter", id)));
-  const envelopes = fetched.flatMap((one) => (one.status === "fulfilled" ? [one.value] : []));
-  const { recoverySigning } = home.charters;
-  const seen = verifyCharters([...home.charters.envelopes, ...envelopes], recoverySigning);
-  if (seen.currentId === home.charters.currentId) return;
+/** Throws `untrusted` unless the State decided that the register is protected so. */
+function requireDecided(home: Home, register: RegisterConfig): void {
+  const decided = home.charter.registers.find(({ id }) => id === register.id);
+  if (
+    decided?.k === register.k &&
+    decided.survive === register.survive &&
+    decided.sites.join() === register.sites.join()
+  ) {
+    return;
+  }
   throw new ExclaveError(
     "untrusted",
-    `this home has been superseded: since ${seen.current.time} the State writes from another home (term ${seen.current.term}). Nothing was written`,
+    `the State has not decided yet that register "${register.name}" is protected so: exclave decide list. Nothing was written`,
   );
-}
-
-async function importNews(
-  { home, catalog }: ProtectOptions,
-  only: RegisterId,
-  places: readonly SitePlace[],
-  notice: (text: string) => void,
-): Promise<void> {
-  await importSnapshots({
-    charters: home.charters,
-    catalog,
-    cachePath: home.cachePath,
-    places,
-    register: only,
-    epochKey: (register, epoch) => home.epochKey(register, epoch),
-    onProblem: ({ document, why }: ImportProblem) => notice(`${document} was left out: ${why}`),
-  });
 }
 
 /** The cached entry stream of a part of a snapshot. */

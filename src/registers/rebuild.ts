@@ -1,18 +1,22 @@
-/** `rebuild`: makes the catalog and the caches anew from the sites. */
+/** `rebuild`: makes the catalog and the caches anew from the sites, and brings the ledger up to theirs. */
 import { ExclaveError, isExclaveError } from "../errors.ts";
+import { catchUpHome } from "../governance/catch-up.ts";
+import { openAllSites } from "../governance/ledger-at-sites.ts";
 import { Catalog } from "../vault/catalog.ts";
 import type { Home, RegisterConfig } from "../vault/home.ts";
 import { parseId } from "../vault/identifiers.ts";
+import { lockRegister } from "../vault/lock.ts";
 import { isOpen, openSites } from "../vault/open-sites.ts";
 import { openEpoch } from "./epoch.ts";
 import { EpochReader, startReadPool } from "./epoch-reader.ts";
 import { ParentEntriesWriter } from "./files/parent-entries.ts";
-import { importSnapshots } from "./import-snapshots.ts";
-import { lockRegister } from "./lock.ts";
+import { importForHome } from "./import-snapshots.ts";
 import { entriesFile } from "./protect.ts";
 import { rootOf } from "./snapshots.ts";
 
 export type RebuildReport = {
+  /** Entries of the ledger that home did not have. */
+  readonly ledgerEntries: number;
   readonly registers: readonly { readonly name: string; readonly recoveryPoints: number }[];
   /** What could not be believed or read. */
   readonly problems: readonly string[];
@@ -20,6 +24,7 @@ export type RebuildReport = {
 
 export async function rebuild(
   home: Home,
+  now: Date,
   onNotice: (notice: string) => void,
 ): Promise<RebuildReport> {
   const { registers } = home.config;
@@ -33,11 +38,14 @@ export async function rebuild(
   };
   try {
     await requireSites(home, registers);
+    const ledgerEntries = await catchUpHome(home, await openAllSites(home));
     await home.clearCaches();
     const catalog = new Catalog(home.catalogPath, home.state);
     try {
-      for (const register of registers) await rebuildRegister(home, catalog, register, problem);
+      for (const register of registers)
+        await rebuildRegister(home, catalog, register, now, problem);
       return {
+        ledgerEntries,
         registers: registers.map(({ name, id }) => ({
           name,
           recoveryPoints: catalog.snapshots(parseId("RegisterId", id)).length,
@@ -68,20 +76,16 @@ async function rebuildRegister(
   home: Home,
   catalog: Catalog,
   register: RegisterConfig,
+  now: Date,
   problem: (text: string) => void,
 ): Promise<void> {
   const places = await openSites(home, register);
-  await importSnapshots({
-    charters: home.charters,
-    catalog,
-    cachePath: home.cachePath,
-    places,
-    register: parseId("RegisterId", register.id),
-    epochKey: (id, epoch) => home.epochKey(id, epoch),
-    onProblem: ({ document, why }) => problem(`${document} was left out: ${why}`),
-  });
+  const id = parseId("RegisterId", register.id);
+  await importForHome(home, catalog, places, id, now, ({ document, why }) =>
+    problem(`${document} was left out: ${why}`),
+  );
   const epoch = await openEpoch(home, register);
-  const newest = catalog.latestSnapshot(parseId("RegisterId", register.id));
+  const newest = catalog.latestSnapshot(id);
   if (!epoch || newest?.epoch !== epoch.context.epoch) return;
   // The entry streams of the newest recovery point, so that the next run need not read everything again.
   const root = rootOf(newest);

@@ -1,38 +1,44 @@
 /** `recover`: on a bare machine, the State's home again, from the recovery key and any k sites. */
-import { randomBytes } from "node:crypto";
 import { rename, rm, rmdir } from "node:fs/promises";
 import { basename, dirname, join, resolve } from "node:path";
-import { toBase64 } from "../crypto/bytes.ts";
-import { envelopeId } from "../crypto/dsse.ts";
-import { signingKeyFromSeed } from "../crypto/signing.ts";
-import { ExclaveError, isExclaveError } from "../errors.ts";
+import { ExclaveError, invariant, isExclaveError } from "../errors.ts";
+import { openAnnexes } from "../governance/annex.ts";
+import { governingQuorum, publish } from "../governance/ledger-at-sites.ts";
+import { type ReadState, readState } from "../governance/read-state.ts";
+import { succeed } from "../governance/succeed.ts";
+import { verifyCheckpoint } from "../ledger/checkpoint.ts";
+import { agreeOnHead } from "../ledger/freshness.ts";
 import { openDirectorySite } from "../sites/directory.ts";
 import type { Site } from "../sites/site.ts";
 import { Catalog } from "../vault/catalog.ts";
 import {
-  type Charter,
-  type CharterChain,
-  documentRandom,
   epochOf,
-  openDocument,
   openStatement,
   openWrap,
   type SnapshotRoot,
-  signCharter,
   unwrapEpochKey,
-  verifyCharters,
 } from "../vault/documents.ts";
-import { Home, type RegisterConfig, refuseExistingHome, type SiteConfig } from "../vault/home.ts";
+import {
+  Home,
+  prepareHome,
+  type RegisterConfig,
+  refuseExistingHome,
+  type SiteConfig,
+} from "../vault/home.ts";
 import { parseId, type RegisterId } from "../vault/identifiers.ts";
+import { type KnownState, statementTimes } from "../vault/known-state.ts";
 import { readSiteDocument, type SitePlace } from "../vault/open-sites.ts";
-import { recoveryKeyFromSeed } from "../vault/recovery-key.ts";
-import { documentIds, fetchDocument, importSnapshots } from "./import-snapshots.ts";
+import { type RecoveryKey, recoveryKeyFromSeed } from "../vault/recovery-key.ts";
+import { documentIds, fetchDocument } from "../vault/site-documents.ts";
+import { importSnapshots } from "./import-snapshots.ts";
 import { rootOf } from "./snapshots.ts";
 
 export type RecoverOptions = {
   readonly home: string;
   readonly key: { readonly seed: Uint8Array; readonly state: string; readonly stateName: string };
   readonly directories: readonly string[];
+  /** Take what these sites have, though others could have newer. */
+  readonly acceptStale: boolean;
   readonly now: Date;
   readonly onNotice: (notice: string) => void;
 };
@@ -41,6 +47,14 @@ export type RecoverReport = {
   readonly home: Home;
   readonly sites: readonly string[];
   readonly term: number;
+  /** The checkpoint that was believed, and who confirmed it. */
+  readonly checkpoint: {
+    readonly entries: number;
+    readonly time: string;
+    readonly confirmedBy: readonly string[];
+    /** Of what something newer could be hidden. */
+    readonly stale: readonly string[];
+  };
   readonly registers: readonly {
     readonly name: string;
     readonly recoveryPoints: number;
@@ -55,65 +69,109 @@ export async function recover(options: RecoverOptions): Promise<RecoverReport> {
   await removeEmpty(path);
   const recovery = recoveryKeyFromSeed(options.key.seed);
   const found = await openGiven(options);
-  const places = found.map(({ place }) => place);
-  const charters = await collectCharters(
-    places,
-    recovery.signing.publicKey,
-    options.key.state,
-    options.onNotice,
-  );
-  const sites = await verifySites(found, charters, options.onNotice);
-  const keys = await unwrapAll(places, charters, recovery.kem, options.onNotice);
-
   // Built beside its place and moved there when it is whole, so that a recovery cut short can be repeated.
   const building = join(dirname(path), `.${basename(path)}.recovering`);
   await rm(building, { recursive: true, force: true });
-  const agentSeed = randomBytes(32);
-  const next = successor(charters, agentSeed, options.now);
-  const envelope = signCharter(next, recovery.signing);
-  const draft = await Home.create(building, {
-    config: {
-      format: 1,
-      state: charters.state,
-      stateName: charters.current.name,
-      recovery: charters.current.recovery.signing,
-      sites: [...sites],
-      registers: [],
-    },
-    charters: [...charters.envelopes, envelope.bytes],
-    agentSeed,
-  });
-  const catalog = new Catalog(draft.catalogPath, charters.state);
+  await prepareHome(building);
+  const places = found.map(({ place }) => place);
+  const read = await readState(building, options.key.state, places, options.onNotice);
+  try {
+    return await recoverInto(options, building, path, recovery, found, read);
+  } finally {
+    for (const { log } of read.generations) log.close();
+  }
+}
+
+async function recoverInto(
+  options: RecoverOptions,
+  building: string,
+  path: string,
+  recovery: RecoveryKey,
+  found: readonly GivenSite[],
+  read: ReadState,
+): Promise<RecoverReport> {
+  const { onNotice, now } = options;
+  const { known, generations } = read;
+  requireRecoveryKey(known, recovery);
+  const sites = await verifySites(found, known, onNotice);
+  const agreed = await requireFresh(options, read, sites);
+  const places = found
+    .filter(({ directory }) => sites.some((site) => site.directory === directory))
+    .map(({ place }) => place);
+  const keys = await unwrapAll(places, known, recovery.kem, onNotice);
+  const inventory = await openAnnexes(building, places, known, recovery.kem, onNotice);
+
+  const loggedAt = statementTimes(generations, known);
+  const draft = await succeed(building, read, { recovery, sites, inventory, now });
+  const catalog = new Catalog(draft.catalogPath, known.id);
   let registers: readonly RegisterConfig[];
   try {
     await importSnapshots({
-      charters,
+      known,
+      loggedAt,
       catalog,
       cachePath: draft.cachePath,
       places,
       epochKey: async (register, epoch, id) => keys.get(keyName(register, epoch, id)),
-      onProblem: ({ document, why }) => options.onNotice(`${document} was left out: ${why}`),
+      onProblem: ({ document, why }) => onNotice(`${document} was left out: ${why}`),
     });
-    registers = registersOf(catalog);
-    await requireWhole(places, charters, registers);
+    registers = registersOf(catalog, known);
+    await requireWhole(places, known, loggedAt, registers);
     for (const { id } of registers) {
-      await keepKeys(draft, catalog, parseId("RegisterId", id), keys, options.now);
+      await keepKeys(draft, catalog, parseId("RegisterId", id), keys, now);
     }
   } finally {
     catalog.close();
   }
   await draft.saveConfig({ ...draft.config, registers: [...registers] });
-  // The new charter goes out last: from then on the old home cannot write.
-  const line = [...charters.envelopes, envelope.bytes];
-  const ours = found.filter(({ directory }) => sites.some((site) => site.directory === directory));
-  await publish(
-    ours.map(({ place }) => place),
-    line,
-    options.onNotice,
-  );
+  // From here on the old home cannot write, at any site that this reaches.
+  await publishSuccession(draft, places, onNotice);
   await rename(building, path);
   const home = await Home.open(path);
-  return report(home, sites);
+  return { ...report(home, sites), checkpoint: agreed };
+}
+
+/** Throws `untrusted` for a key that was replaced meanwhile: it opens nothing, and signs nothing that counts. */
+function requireRecoveryKey(known: KnownState, recovery: RecoveryKey): void {
+  if (known.recoverySigning.id === recovery.signing.id) return;
+  throw new ExclaveError(
+    "untrusted",
+    "this recovery key is not the one in the State's charter: it was replaced. Nothing was changed; use the newer one",
+  );
+}
+
+/** Throws `site-unavailable` when sites that did not answer could hide something newer. */
+async function requireFresh(
+  { acceptStale }: RecoverOptions,
+  { known, answers, keys }: ReadState,
+  sites: readonly SiteConfig[],
+): Promise<RecoverReport["checkpoint"]> {
+  const { charter } = known;
+  const named = answers.map((answer) => {
+    const site = sites.find(({ directory }) => directory === answer.site);
+    return site ? { ...answer, site: site.name } : answer;
+  });
+  const everywhere = charter.sites.map(({ name }) => name);
+  const demands = [
+    { what: "decisions", sites: everywhere, quorum: governingQuorum(everywhere.length) },
+    ...charter.registers
+      .filter((register) => register.sites.length > 0)
+      .map(({ id, k, survive, sites: at }) => ({
+        what: `register ${id.slice(0, 8)}`,
+        sites: at,
+        quorum: k + survive,
+      })),
+  ];
+  const { signed, confirmedBy, stale } = agreeOnHead(named, { demands, acceptStale });
+  const newest = keys.at(-1);
+  invariant(newest, "a ledger has a generation");
+  const { seconds } = verifyCheckpoint(signed.checkpoint, newest);
+  return {
+    entries: signed.head.size,
+    time: new Date(seconds * 1000).toISOString(),
+    confirmedBy,
+    stale,
+  };
 }
 
 /** Makes way for the new home. Throws `usage` when something else is there. */
@@ -126,13 +184,14 @@ async function removeEmpty(path: string): Promise<void> {
   }
 }
 
+/** A directory that was given, and the site in it. */
+type GivenSite = {
+  readonly directory: string;
+  readonly place: { readonly name: string; readonly site: Site };
+};
+
 /** The sites that were given, opened but not believed yet. */
-async function openGiven({
-  directories,
-  onNotice,
-}: RecoverOptions): Promise<
-  readonly { readonly directory: string; readonly place: SitePlace & { readonly site: Site } }[]
-> {
+async function openGiven({ directories, onNotice }: RecoverOptions): Promise<readonly GivenSite[]> {
   const found = [];
   for (const directory of new Set(directories.map((given) => resolve(given)))) {
     try {
@@ -153,46 +212,16 @@ async function openGiven({
   return found;
 }
 
-async function collectCharters(
-  places: readonly SitePlace[],
-  recovery: Parameters<typeof verifyCharters>[1],
-  state: string,
-  onNotice: (notice: string) => void,
-): Promise<CharterChain> {
-  const envelopes = [];
-  const trusted = new Map([[recovery.id, recovery]]);
-  for (const id of await documentIds(places, "charter")) {
-    try {
-      const bytes = await fetchDocument(places, "charter", id);
-      openDocument("charter", bytes, trusted);
-      envelopes.push(bytes);
-    } catch (error) {
-      if (!isExclaveError(error)) throw error;
-      onNotice(`charter/${id} was left out: ${error.message}`);
-    }
-  }
-  const charters = verifyCharters(envelopes, recovery);
-  if (charters.state === state) return charters;
-  throw new ExclaveError(
-    "foreign-state",
-    "these sites belong to another State than the recovery key",
-  );
-}
-
 /** The sites whose own documents are signed by an agent of this State. */
 async function verifySites(
-  found: Awaited<ReturnType<typeof openGiven>>,
-  charters: CharterChain,
+  found: readonly GivenSite[],
+  known: KnownState,
   onNotice: (notice: string) => void,
 ): Promise<readonly SiteConfig[]> {
   const sites: SiteConfig[] = [];
   for (const { directory } of found) {
     try {
-      const { name, country, operator, hazardZone } = await readSiteDocument(
-        directory,
-        charters.state,
-        charters,
-      );
+      const { name, country, operator, hazardZone } = await readSiteDocument(directory, known);
       if (sites.some((site) => site.name === name)) {
         onNotice(`${directory} is a second directory of site "${name}" and is left out`);
         continue;
@@ -209,14 +238,14 @@ async function verifySites(
 /** Every epoch key that a wrap at these sites opens to, by register, epoch and key id. */
 async function unwrapAll(
   places: readonly SitePlace[],
-  charters: CharterChain,
+  known: KnownState,
   kem: ReturnType<typeof recoveryKeyFromSeed>["kem"],
   onNotice: (notice: string) => void,
 ): Promise<ReadonlyMap<string, Uint8Array>> {
   const keys = new Map<string, Uint8Array>();
   for (const id of await documentIds(places, "wrap")) {
     try {
-      const { document } = openWrap(await fetchDocument(places, "wrap", id), charters);
+      const { document } = openWrap(await fetchDocument(places, "wrap", id), known);
       if (document.recipient !== "recovery") continue;
       const { register, epoch } = epochOf(document);
       keys.set(keyName(register, epoch, document.epochKeyId), unwrapEpochKey(document, kem));
@@ -238,14 +267,16 @@ function keyName(register: RegisterId, epoch: number, epochKeyId: string): strin
  */
 async function requireWhole(
   places: readonly SitePlace[],
-  charters: CharterChain,
+  known: KnownState,
+  loggedAt: (statement: string) => Date | undefined,
   registers: readonly RegisterConfig[],
 ): Promise<void> {
   const spoken = new Set<string>();
   for (const object of await documentIds(places, "statement")) {
     try {
       const bytes = await fetchDocument(places, "statement", object);
-      spoken.add(openStatement(bytes, charters).document.register);
+      const { id, document } = openStatement(bytes, known);
+      if (loggedAt(id)) spoken.add(document.register);
     } catch (error) {
       // Forged or damaged: said when it was imported.
       if (!isExclaveError(error)) throw error;
@@ -268,7 +299,7 @@ async function keepKeys(
   now: Date,
 ): Promise<void> {
   for (const { epoch, envelope } of catalog.snapshots(register)) {
-    const { epochKeyId } = openStatement(envelope, home.charters).document;
+    const { epochKeyId } = openStatement(envelope, home.known).document;
     const key = keys.get(keyName(register, epoch, epochKeyId));
     if (!key || catalog.openedWrap(register, epoch) !== undefined) continue;
     await home.saveEpochKey(register, epoch, key);
@@ -276,28 +307,13 @@ async function keepKeys(
   }
 }
 
-/** The charter after the last: this home's agent writes in the next term. */
-function successor(charters: CharterChain, agentSeed: Uint8Array, now: Date): Charter {
-  const { current, currentId } = charters;
-  const term = current.term + 1;
-  const agent = signingKeyFromSeed(agentSeed);
-  return {
-    ...current,
-    version: current.version + 1,
-    previous: currentId,
-    time: now.toISOString(),
-    random: documentRandom(),
-    term,
-    agents: [{ signing: toBase64(agent.publicKey.bytes), term }],
-  };
-}
-
 /** Registers as the newest recovery point of each describes them. Their next epoch begins with the next protect. */
-function registersOf(catalog: Catalog): readonly RegisterConfig[] {
+function registersOf(catalog: Catalog, { charter }: KnownState): readonly RegisterConfig[] {
   const registers: RegisterConfig[] = [];
   for (const id of catalog.registers()) {
     const newest = catalog.latestSnapshot(id);
-    if (!newest) continue;
+    const decided = charter.registers.find((register) => register.id === id);
+    if (!newest || !decided) continue;
     const root: SnapshotRoot = rootOf(newest);
     registers.push({
       name: root.name,
@@ -309,40 +325,31 @@ function registersOf(catalog: Catalog): readonly RegisterConfig[] {
         excludes: part.excludes,
         oneFileSystem: part.oneFileSystem,
       })),
-      sites: root.sites.map(({ name }) => name),
-      k: root.k,
-      survive: root.survive,
+      sites: decided.sites,
+      k: decided.k,
+      survive: decided.survive,
       epoch: 0,
     });
   }
   return registers;
 }
 
-/** Gives every site the whole line of charters: one that a site has lost would break it for the next reader. */
-async function publish(
-  places: readonly (SitePlace & { readonly site: Site })[],
-  line: readonly Uint8Array[],
+/** Tells the sites. Throws `write-quorum` when none takes it; who does not is named. */
+async function publishSuccession(
+  home: Home,
+  places: readonly SitePlace[],
   onNotice: (notice: string) => void,
 ): Promise<void> {
-  let published = 0;
-  for (const { name, site } of places) {
-    try {
-      for (const bytes of line) await site.put(`charter/${envelopeId(bytes)}`, [bytes]);
-      published++;
-    } catch (error) {
-      if (!isExclaveError(error)) throw error;
-      onNotice(`${name} did not take the new charter: ${error.message}`);
-    }
-  }
-  if (published === 0) {
-    throw new ExclaveError(
-      "write-quorum",
-      "no site took the new charter. Nothing was changed; make one of them writable and run it again",
-    );
-  }
+  const failures = await publish(home, places);
+  for (const [name, why] of failures) onNotice(`${name} did not take the succession: ${why}`);
+  if (failures.size < places.length) return;
+  throw new ExclaveError(
+    "write-quorum",
+    "no site took the succession. Nothing was changed; make one of them writable and run it again",
+  );
 }
 
-function report(home: Home, sites: readonly SiteConfig[]): RecoverReport {
+function report(home: Home, sites: readonly SiteConfig[]): Omit<RecoverReport, "checkpoint"> {
   const catalog = new Catalog(home.catalogPath, home.state);
   try {
     return {

@@ -10,8 +10,8 @@ import { parseId } from "../vault/identifiers.ts";
 import { MANIFEST_ROW_BYTES, writeManifestRow } from "../vault/manifest.ts";
 import { isOpen, type SitePlace } from "../vault/open-sites.ts";
 import { shardName } from "../vault/shard.ts";
+import { documentIds, fetchDocument } from "../vault/site-documents.ts";
 import { type ReadPool, startReadPool } from "./epoch-reader.ts";
-import { documentIds, fetchDocument } from "./import-snapshots.ts";
 import { defaultWorkers } from "./seal-session.ts";
 
 export type RepairReport = {

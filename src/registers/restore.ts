@@ -64,7 +64,7 @@ export async function restore(options: RestoreOptions): Promise<RestoreReport> {
   const { home, catalog } = options;
   const register = home.register(options.register);
   const snapshot = chooseSnapshot(catalog, register, options.choice);
-  openStatement(snapshot.envelope, home.charters);
+  openStatement(snapshot.envelope, home.known);
   const root = rootOf(snapshot);
   const progress: RestoreProgress = {
     files: 0,

@@ -5,27 +5,20 @@ import { basename, dirname, join, resolve } from "node:path";
 import { toBase64 } from "../crypto/bytes.ts";
 import { kemKeyPairFromSeed } from "../crypto/kem.ts";
 import { ExclaveError, isExclaveError } from "../errors.ts";
+import { catchUpHome } from "../governance/catch-up.ts";
+import { decide } from "../governance/decide.ts";
+import type { FoundOptions } from "../governance/found.ts";
+import { type PublishFailures, publish, requireCurrent } from "../governance/ledger-at-sites.ts";
 import { readDirectoryMarker } from "../sites/directory.ts";
-import { writeDurably } from "../sites/durable.ts";
 import type { Site } from "../sites/site.ts";
 import { Catalog } from "../vault/catalog.ts";
-import {
-  type Charter,
-  type CharterChain,
-  documentRandom,
-  type StoredDocument,
-  signCharter,
-  verifyCharters,
-  wrapEpochKey,
-} from "../vault/documents.ts";
+import { firstEpochOf, wrapEpochKey } from "../vault/documents.ts";
 import { Home, refuseExistingHome, type SiteConfig } from "../vault/home.ts";
 import { parseId } from "../vault/identifiers.ts";
-import { openSite } from "../vault/open-sites.ts";
+import { writeKeyFile } from "../vault/key-files.ts";
+import { lockRegister } from "../vault/lock.ts";
+import { isOpen, openSite, type SitePlace } from "../vault/open-sites.ts";
 import { openKey, type RecoveryKey, recoveryKeyFromSeed, sealKey } from "../vault/recovery-key.ts";
-import type { FoundOptions } from "./found.ts";
-import { documentIds, fetchDocument } from "./import-snapshots.ts";
-import { writeKeyFile } from "./key-files.ts";
-import { lockRegister } from "./lock.ts";
 
 /** Where a trial keeps what, as `exclave try` makes it. */
 export function trialPaths(trial: string) {
@@ -49,9 +42,9 @@ export type AdoptOptions = FoundOptions & {
 type OpenedSite = { readonly name: string; readonly site: Site };
 
 /**
- * Makes a State of the trial: the same recovery seed under a new passphrase, a next charter with the
- * State's name signed by it, and the trial's home, agent and sites. The trial's own home can write no
- * more from then on, because the sites have a newer charter than it knows.
+ * Makes a State of the trial: the same recovery seed under a new passphrase, a decision that gives the State
+ * its name, and the trial's home, agent and sites. The trial's own home loses the agent's key, and can write
+ * no more.
  *
  * Nothing is changed when it throws, but for key files already written, and unless it throws
  * `write-quorum`; in every case it can be repeated.
@@ -96,28 +89,38 @@ async function adoptLocked(
   recovery: RecoveryKey,
 ): Promise<Home> {
   const sites = await locateSites(options.trial, trial);
-  const opened: OpenedSite[] = [];
-  for (const site of sites) opened.push({ name: site.name, site: await openSite(site, trial) });
-  const charters = await newestCharters(trial, opened, recovery);
-  // Throws when the trial was recovered or adopted elsewhere meanwhile: two homes must not write.
-  requireAgent(trial, charters);
-
+  const places: SitePlace[] = [];
+  for (const site of sites) {
+    places.push({ name: site.name, site: await openSite(site, trial.known) });
+  }
   const readerSeed = options.readerKeyFile === undefined ? undefined : randomBytes(32);
   const readerKem = readerSeed && kemKeyPairFromSeed(readerSeed).publicKey;
-  await writeKeys(options, trial, recovery, readerSeed);
-  const charter = signCharter(
-    successor(charters, options.stateName, readerKem, options.now),
-    recovery.signing,
-  );
-  const building = await copyHome(trial, path, charters, charter);
+  const building = await copyHome(trial, path);
   const draft = await Home.open(building);
-  await draft.saveConfig({ ...draft.config, stateName: options.stateName, sites: [...sites] });
-  if (readerKem) await wrapToReader(draft, opened, readerKem, options.now);
+  await draft.saveConfig({ ...draft.config, sites: [...sites] });
+  // What an adoption that was cut short brought to the sites already is taken up.
+  await catchUpHome(draft, places);
+  // Throws when the trial was recovered or adopted elsewhere meanwhile: two homes must not write.
+  await requireCurrent(draft, places);
+  void draft.term;
 
-  // The charter goes out last: from then on the trial's own home cannot write.
-  await putEverywhere(opened, `charter/${charter.id}`, charter.bytes);
+  await writeKeys(options, trial, recovery, readerSeed);
+  await decide(
+    draft,
+    {
+      kind: "amend",
+      name: options.stateName,
+      ...(readerKem ? { reader: { kem: toBase64(readerKem) } } : {}),
+    },
+    { reason: "The State keeps its trial", citation: "exclave found --from-trial" },
+    options.now,
+  );
+  if (readerKem) await wrapToReader(draft, places.filter(isOpen), readerKem, options.now);
+  requireEverywhere(await publish(draft, places));
   await rmdir(path).catch(() => undefined);
   await rename(building, path);
+  // One agent, one home: the trial's gets a key that the charter does not name, and can write no more.
+  await trial.replaceAgent(randomBytes(32));
   await writeFile(trialPaths(options.trial).adopted, `${path}\n`);
   return Home.open(path);
 }
@@ -157,49 +160,6 @@ async function locateSites(trialPath: string, trial: Home): Promise<readonly Sit
   );
 }
 
-/** The trial's charters with whatever the sites have that is newer. */
-async function newestCharters(
-  trial: Home,
-  sites: readonly OpenedSite[],
-  recovery: RecoveryKey,
-): Promise<CharterChain> {
-  const envelopes = [...trial.charters.envelopes];
-  for (const id of await documentIds(sites, "charter")) {
-    try {
-      envelopes.push(await fetchDocument(sites, "charter", id));
-    } catch (error) {
-      if (!isExclaveError(error, "not-found")) throw error;
-    }
-  }
-  return verifyCharters(envelopes, recovery.signing.publicKey);
-}
-
-function requireAgent(trial: Home, charters: CharterChain): void {
-  if (charters.agents.get(trial.agent.id)?.term === charters.current.term) return;
-  throw new ExclaveError(
-    "untrusted",
-    "this trial's home has been superseded: another home was recovered from its sites and " +
-      "writes now. Nothing was changed; go on with that one",
-  );
-}
-
-function successor(
-  { current, currentId }: CharterChain,
-  name: string,
-  readerKem: Uint8Array | undefined,
-  now: Date,
-): Charter {
-  return {
-    ...current,
-    version: current.version + 1,
-    previous: currentId,
-    name,
-    time: now.toISOString(),
-    random: documentRandom(),
-    ...(readerKem ? { reader: { kem: toBase64(readerKem) } } : {}),
-  };
-}
-
 async function writeKeys(
   options: AdoptOptions,
   trial: Home,
@@ -224,28 +184,17 @@ async function writeKeys(
  * A copy of the trial's home, beside the place where it will be. Not flushed to disk as a whole: should
  * a power cut take some of it, the recovery key brings it back from the sites.
  */
-async function copyHome(
-  trial: Home,
-  path: string,
-  charters: CharterChain,
-  next: StoredDocument,
-): Promise<string> {
+async function copyHome(trial: Home, path: string): Promise<string> {
   const building = join(dirname(path), `.${basename(path)}.adopting`);
   await rm(building, { recursive: true, force: true });
   await mkdir(dirname(building), { recursive: true });
   // Closing the last connection folds SQLite's journal into the file.
   new Catalog(trial.catalogPath, trial.state).close();
+  await trial.withGenerations(() => undefined);
   await cp(trial.path, building, { recursive: true, preserveTimestamps: true });
   for (const folder of ["locks", "tmp"]) {
     await rm(join(building, folder), { recursive: true, force: true });
     await mkdir(join(building, folder), { mode: 0o700 });
-  }
-  for (const [i, envelope] of [...charters.envelopes, next.bytes].entries()) {
-    await writeDurably(
-      join(building, "charter", `${i + 1}.json`),
-      join(building, "tmp", `charter-${i + 1}`),
-      [envelope],
-    );
   }
   return building;
 }
@@ -258,7 +207,7 @@ async function wrapToReader(
   now: Date,
 ): Promise<void> {
   for (const register of home.config.registers) {
-    for (let epoch = 1; epoch <= register.epoch; epoch++) {
+    for (let epoch = firstEpochOf(home.term); epoch <= register.epoch; epoch++) {
       const context = home.context(register, epoch);
       const key = await home.epochKey(context.register, epoch);
       if (!key) continue;
@@ -275,17 +224,24 @@ async function putEverywhere(
   name: string,
   bytes: Uint8Array,
 ): Promise<void> {
+  const failures = new Map<string, string>();
   for (const { name: siteName, site } of sites) {
     try {
       await site.put(name, [bytes]);
-    } catch (cause) {
-      if (!isExclaveError(cause)) throw cause;
-      throw new ExclaveError(
-        "write-quorum",
-        `site ${siteName} did not take a document: ${cause.message}. What the trial stored is ` +
-          `untouched; mend it and run this again with another --recovery-key file`,
-        { cause },
-      );
+    } catch (error) {
+      if (!isExclaveError(error)) throw error;
+      failures.set(siteName, error.message);
     }
   }
+  requireEverywhere(failures);
+}
+
+function requireEverywhere(failures: PublishFailures): void {
+  const [first] = failures;
+  if (!first) return;
+  const [site, why] = first;
+  throw new ExclaveError(
+    "write-quorum",
+    `site ${site} did not take a document: ${why}. What the trial stored is untouched; mend it and run this again with another --recovery-key file`,
+  );
 }

@@ -37,6 +37,8 @@ export type SnapshotRow = {
   /** The statement's envelope, and the root as JSON. */
   readonly envelope: Uint8Array;
   readonly root: string;
+  /** Why it is not to be believed; such a one is shown, and never taken by itself. */
+  readonly quarantined?: string;
 };
 
 /** A pack and how it is dispersed; `table` while no committed index has it. */
@@ -45,7 +47,8 @@ export type PackRow = DispersedRef & { readonly table?: Uint8Array };
 /** A shard that a site should have and has not. */
 export type Debt = { readonly id: DispersalId; readonly index: number; readonly site: string };
 
-const VERSION = 1;
+const VERSION = 2;
+const BELIEVED = "(quarantined IS NULL)";
 const NEWEST_FIRST = "ORDER BY term DESC, sequence DESC, id";
 /** Rows with their tables that are held at once. */
 const PAGE_ROWS = 64;
@@ -63,7 +66,8 @@ CREATE TABLE IF NOT EXISTS segments (
 ) STRICT;
 CREATE TABLE IF NOT EXISTS snapshots (
   id TEXT PRIMARY KEY, register TEXT NOT NULL, epoch INTEGER NOT NULL, term INTEGER NOT NULL,
-  sequence INTEGER NOT NULL, time TEXT NOT NULL, envelope BLOB NOT NULL, root TEXT NOT NULL
+  sequence INTEGER NOT NULL, time TEXT NOT NULL, envelope BLOB NOT NULL, root TEXT NOT NULL,
+  quarantined TEXT
 ) STRICT;
 CREATE INDEX IF NOT EXISTS snapshots_by_register ON snapshots (register, sequence);
 CREATE TABLE IF NOT EXISTS known_statements (object TEXT PRIMARY KEY) STRICT, WITHOUT ROWID;
@@ -210,7 +214,7 @@ export class Catalog {
   /** Registers that have a snapshot. */
   registers(): readonly RegisterId[] {
     return this.#db
-      .prepare("SELECT DISTINCT register FROM snapshots ORDER BY register")
+      .prepare(`SELECT DISTINCT register FROM snapshots WHERE ${BELIEVED} ORDER BY register`)
       .all()
       .map((row) => parseId("RegisterId", text(row.register)));
   }
@@ -261,7 +265,7 @@ export class Catalog {
 
   addSnapshot(snapshot: SnapshotRow): void {
     this.#db
-      .prepare("INSERT OR IGNORE INTO snapshots VALUES (?, ?, ?, ?, ?, ?, ?, ?)")
+      .prepare("INSERT OR IGNORE INTO snapshots VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?)")
       .run(
         snapshot.id,
         snapshot.register,
@@ -271,7 +275,13 @@ export class Catalog {
         snapshot.time,
         snapshot.envelope,
         snapshot.root,
+        snapshot.quarantined ?? null,
       );
+  }
+
+  /** Sets a snapshot aside that was believed before. */
+  quarantine(id: DocumentId, why: string): void {
+    this.#db.prepare("UPDATE snapshots SET quarantined = ? WHERE id = ?").run(why, id);
   }
 
   hasSnapshot(id: DocumentId): boolean {
@@ -303,14 +313,22 @@ export class Catalog {
   /** Newest first: by term, then by sequence; no clock decides. */
   snapshots(register: RegisterId): readonly SnapshotRow[] {
     return this.#db
-      .prepare(`SELECT * FROM snapshots WHERE register = ? ${NEWEST_FIRST}`)
+      .prepare(`SELECT * FROM snapshots WHERE register = ? AND ${BELIEVED} ${NEWEST_FIRST}`)
+      .all(register)
+      .map(snapshotOf);
+  }
+
+  /** Those that are not to be believed, newest first. */
+  quarantined(register: RegisterId): readonly SnapshotRow[] {
+    return this.#db
+      .prepare(`SELECT * FROM snapshots WHERE register = ? AND NOT ${BELIEVED} ${NEWEST_FIRST}`)
       .all(register)
       .map(snapshotOf);
   }
 
   latestSnapshot(register: RegisterId): SnapshotRow | undefined {
     const row = this.#db
-      .prepare(`SELECT * FROM snapshots WHERE register = ? ${NEWEST_FIRST} LIMIT 1`)
+      .prepare(`SELECT * FROM snapshots WHERE register = ? AND ${BELIEVED} ${NEWEST_FIRST} LIMIT 1`)
       .get(register);
     return row && snapshotOf(row);
   }
@@ -424,6 +442,7 @@ function snapshotOf(row: Row): SnapshotRow {
     time: text(row.time),
     envelope: row.envelope instanceof Uint8Array ? row.envelope : new Uint8Array(),
     root: text(row.root),
+    ...(row.quarantined === null ? {} : { quarantined: text(row.quarantined) }),
   };
 }
 

@@ -1,7 +1,6 @@
 /**
- * The public, signed documents of the vault: charter, statement, wrap, site. DSSE envelopes over strict
- * JSON; a document's id is the SHA-256 of its envelope's bytes, except the State's id, which is that of
- * the founding charter's payload. docs/format.md, "Documents".
+ * The public, signed documents of the vault: statement, wrap, site. DSSE envelopes over strict JSON; a
+ * document's id is the SHA-256 of its envelope's bytes. docs/format.md, "Documents".
  */
 import { randomBytes } from "node:crypto";
 import { z } from "zod";
@@ -9,23 +8,14 @@ import { keyCommitment } from "../crypto/aead.ts";
 import { fromBase64, toBase64, toHex } from "../crypto/bytes.ts";
 import { envelopeId, openEnvelope, signEnvelope } from "../crypto/dsse.ts";
 import { sha256 } from "../crypto/hash.ts";
-import { checkKemPublicKey, type KemKeyPair } from "../crypto/kem.ts";
-import {
-  type PublicSigningKey,
-  parseSigningPublicKey,
-  type SigningKey,
-} from "../crypto/signing.ts";
+import type { KemKeyPair } from "../crypto/kem.ts";
+import type { PublicSigningKey, SigningKey } from "../crypto/signing.ts";
 import { encodeJson, parseStrictJson } from "../crypto/strict-json.ts";
 import { unwrap, wrapTo } from "../crypto/wrap.ts";
 import { ExclaveError } from "../errors.ts";
 import { EPOCH_KEY_BYTES, epochContextBytes } from "./epoch-keys.ts";
-import {
-  type DocumentId,
-  type EpochContext,
-  idFromBytes,
-  parseId,
-  type StateId,
-} from "./identifiers.ts";
+import { type DocumentId, type EpochContext, idFromBytes, parseId } from "./identifiers.ts";
+import type { KnownState } from "./known-state.ts";
 import { FRAME_BYTES_MAX } from "./pack.ts";
 
 const hex = (bytes: number) => z.string().regex(new RegExp(`^[0-9a-f]{${bytes * 2}}$`));
@@ -49,28 +39,6 @@ export const shortName = z.string().regex(/^[a-z0-9][a-z0-9._-]{0,62}$/);
 export function documentRandom(): string {
   return toHex(randomBytes(16));
 }
-
-const charterSchema = z.strictObject({
-  kind: z.literal("charter"),
-  format: z.literal(1),
-  /** 1 is the founding charter; each next one names the payload of the one before. */
-  version: z.int().min(1),
-  previous: hex(32).optional(),
-  name: label,
-  time,
-  random: hex(16),
-  /** 1 at the founding; each recovery of home begins the next. */
-  term: z.int().min(1),
-  recovery: z.strictObject({ kem: base64, signing: base64 }),
-  /** Absent when the State keeps none. */
-  reader: z.strictObject({ kem: base64 }).optional(),
-  /** Who may write, and in which terms; the last one writes now. */
-  agents: z
-    .array(z.strictObject({ signing: base64, term: z.int().min(1) }))
-    .min(1)
-    .max(64),
-});
-export type Charter = z.infer<typeof charterSchema>;
 
 const statementSchema = z.strictObject({
   kind: z.literal("statement"),
@@ -113,6 +81,22 @@ const wrapSchema = z.strictObject({
 });
 export type EpochWrap = z.infer<typeof wrapSchema>;
 
+const annexSchema = z.strictObject({
+  kind: z.literal("annex"),
+  format: z.literal(1),
+  state: hex(32),
+  time,
+  random: hex(16),
+  /** SHA-256 of what is sealed, which begins with a random value of its own; the charter names it. */
+  digest: hex(32),
+  /** The recovery key's public KEM key, by its SHA-256. */
+  recipient: hex(32),
+  algorithm: z.literal("MLKEM1024-P384/HKDF-SHA256/A256GCM"),
+  encapsulation: base64,
+  sealed: z.string().max(128 * 1024),
+});
+export type Annex = z.infer<typeof annexSchema>;
+
 const siteSchema = z.strictObject({
   kind: z.literal("site"),
   format: z.literal(1),
@@ -129,12 +113,12 @@ export type SiteDocument = z.infer<typeof siteSchema>;
 
 /** The document kinds and their schemas; the DSSE payload type follows from the kind. */
 const SCHEMAS = {
-  charter: charterSchema,
   statement: statementSchema,
   wrap: wrapSchema,
+  annex: annexSchema,
   site: siteSchema,
 };
-type Documents = { charter: Charter; statement: Statement; wrap: EpochWrap; site: SiteDocument };
+type Documents = { statement: Statement; wrap: EpochWrap; annex: Annex; site: SiteDocument };
 export type DocumentKind = keyof Documents;
 
 /** A document as stored: exact bytes and their hash. */
@@ -218,117 +202,9 @@ function parsePayload<K extends DocumentKind>(kind: K, payload: Uint8Array): Doc
   return parsed.data as Documents[K];
 }
 
-/** The State's id: SHA-256 of the founding charter's payload. */
-export function stateIdOf(foundingPayload: Uint8Array): StateId {
-  return idFromBytes("StateId", sha256(foundingPayload));
-}
-
-/** A verified line of charters, and what follows from its last one. */
-export type CharterChain = {
-  readonly state: StateId;
-  readonly charters: readonly Opened<"charter">[];
-  /** The same, as stored. */
-  readonly envelopes: readonly Uint8Array[];
-  readonly current: Charter;
-  /** SHA-256 of its payload. */
-  readonly currentId: DocumentId;
-  /** Every agent that a charter ever named; a statement also has to fit the agent's term. */
-  readonly agents: ReadonlyMap<string, { readonly key: PublicSigningKey; readonly term: number }>;
-  readonly recoverySigning: PublicSigningKey;
-};
-
-/** The keys of a map's agents, for `openDocument`. */
-export function agentKeys(chain: CharterChain): ReadonlyMap<string, PublicSigningKey> {
-  return new Map([...chain.agents].map(([id, agent]) => [id, agent.key]));
-}
-
-/**
- * Orders and verifies charters found at sites: each signed by the recovery key, version N+1 naming
- * exactly the payload of N. Envelopes that are not signed by the recovery key are left out, and of
- * several around one payload one is taken: a site can spell an envelope anew, not what it says.
- *
- * @param recovery the recovery key's public signing key: what the caller believes
- * @throws ExclaveError `untrusted` when there is no founding charter
- */
-export function verifyCharters(
-  envelopes: readonly Uint8Array[],
-  recovery: PublicSigningKey,
-): CharterChain {
-  const trusted = new Map([[recovery.id, recovery]]);
-  const opened: Opened<"charter">[] = [];
-  const stored = new Map<DocumentId, Uint8Array>();
-  for (const bytes of envelopes) {
-    try {
-      const charter = openDocument("charter", bytes, trusted);
-      if (stored.has(charter.payloadId)) continue;
-      stored.set(charter.payloadId, bytes);
-      opened.push(charter);
-    } catch (error) {
-      if (!(error instanceof ExclaveError)) throw error;
-    }
-  }
-  const chain = longestChain(opened);
-  const [founding, current] = [chain[0], chain.at(-1)];
-  if (!founding || !current) {
-    throw new ExclaveError(
-      "untrusted",
-      "no founding charter signed by this recovery key was found",
-    );
-  }
-  const agents = new Map(
-    chain.flatMap(({ document }) =>
-      document.agents.map((agent) => {
-        const key = parseSigningPublicKey(fromBase64(agent.signing));
-        return [key.id, { key, term: agent.term }] as const;
-      }),
-    ),
-  );
-  checkKemPublicKey(fromBase64(current.document.recovery.kem));
-  return {
-    state: parseId("StateId", founding.payloadId),
-    charters: chain,
-    envelopes: chain.map(({ payloadId }) => stored.get(payloadId) ?? new Uint8Array()),
-    current: current.document,
-    currentId: current.payloadId,
-    agents,
-    recoverySigning: recovery,
-  };
-}
-
-/**
- * From the founding charter to the newest: the longest line, and of two as long the one that ends later
- * (or, at the same moment, with the larger id, so that every reader takes the same). Two lines there are
- * only when the recovery key was used twice without one seeing the other.
- */
-function longestChain(charters: readonly Opened<"charter">[]): readonly Opened<"charter">[] {
-  const byId = new Map(charters.map((charter) => [charter.payloadId as string, charter]));
-  const lineTo = (last: Opened<"charter">): readonly Opened<"charter">[] | undefined => {
-    const line = [last];
-    for (let at = last; at.document.previous !== undefined; ) {
-      const before = byId.get(at.document.previous);
-      if (!before || before.document.version !== at.document.version - 1) return undefined;
-      line.unshift(before);
-      at = before;
-    }
-    return line[0]?.document.version === 1 ? line : undefined;
-  };
-  const lines = charters.map(lineTo).filter((line) => line !== undefined);
-  const best = lines.toSorted((a, b) => b.length - a.length || (endOf(a) < endOf(b) ? 1 : -1))[0];
-  return best ?? [];
-}
-
-/** When a line ends, then how its last charter is called: sorts as a string. */
-function endOf(line: readonly Opened<"charter">[]): string {
-  const last = line.at(-1);
-  return last ? `${new Date(last.document.time).toISOString()} ${last.payloadId}` : "";
-}
-
-/** The id that a founding charter in this envelope gives its State; the signature is the caller's to check. */
-export function signCharter(
-  charter: Charter,
-  recovery: SigningKey,
-): StoredDocument & { readonly state: StateId } {
-  return { ...signDocument(charter, [recovery]), state: stateIdOf(encodeJson(charter)) };
+/** The keys of a State's agents, for `openDocument`. */
+export function agentKeys({ agents }: KnownState): ReadonlyMap<string, PublicSigningKey> {
+  return new Map([...agents].map(([id, { key }]) => [id, key]));
 }
 
 /** The public name of an epoch key: its commitment (HMAC-SHA-256) in the epoch's context, hexadecimal. */
@@ -403,7 +279,8 @@ export function firstEpochOf(term: number): number {
   return term * EPOCHS_PER_TERM;
 }
 
-function isEpochOf(term: number, epoch: number): boolean {
+/** True for an epoch that was begun in the term. */
+export function isEpochOf(term: number, epoch: number): boolean {
   return Math.floor(epoch / EPOCHS_PER_TERM) === term;
 }
 
@@ -411,36 +288,45 @@ function isEpochOf(term: number, epoch: number): boolean {
  * Accepts a wrap: signed by the agent of the term in which its epoch was begun. Throws `untrusted`
  * otherwise, `foreign-state` for another State's.
  */
-export function openWrap(bytes: Uint8Array, chain: CharterChain): Opened<"wrap"> {
-  const opened = openDocument("wrap", bytes, agentKeys(chain));
+export function openWrap(bytes: Uint8Array, known: KnownState): Opened<"wrap"> {
+  const opened = openDocument("wrap", bytes, agentKeys(known));
   const { state, term, epoch } = opened.document;
-  requireState(state, chain);
-  const byAgentOfTerm = opened.keyIds.some((id) => chain.agents.get(id)?.term === term);
+  requireState(state, known);
+  const byAgentOfTerm = opened.keyIds.some((id) => known.agents.get(id)?.term === term);
   if (!byAgentOfTerm || !isEpochOf(term, epoch)) {
     throw new ExclaveError("untrusted", "a wrap is not by an agent of its epoch's term");
   }
   return opened;
 }
 
-function requireState(state: string, chain: CharterChain): void {
-  if (state === chain.state) return;
+function requireState(state: string, known: KnownState): void {
+  if (state === known.id) return;
   throw new ExclaveError("foreign-state", "a document belongs to another State");
 }
 
 /**
- * Accepts a statement: signed by an agent of the charter, in a term that is that agent's.
- * Throws `untrusted` otherwise, `foreign-state` for another State's.
+ * Accepts a statement: signed by an agent of the charter, in a term and of a register that are that
+ * agent's. Whether it counts is for the ledger to say. Throws `untrusted` otherwise, `foreign-state` for
+ * another State's.
  */
-export function openStatement(bytes: Uint8Array, chain: CharterChain): Opened<"statement"> {
-  const opened = openDocument("statement", bytes, agentKeys(chain));
+export function openStatement(bytes: Uint8Array, known: KnownState): Opened<"statement"> {
+  const opened = openDocument("statement", bytes, agentKeys(known));
   const { document, keyIds } = opened;
-  requireState(document.state, chain);
+  requireState(document.state, known);
+  const agent = known.agents.get(document.agent);
   if (
+    !agent ||
     !keyIds.includes(document.agent) ||
-    chain.agents.get(document.agent)?.term !== document.term ||
+    agent.term !== document.term ||
     !isEpochOf(document.term, document.epoch)
   ) {
     throw new ExclaveError("untrusted", "a statement is not by an agent of its term");
+  }
+  if (agent.registers.length > 0 && !agent.registers.includes(document.register)) {
+    throw new ExclaveError(
+      "untrusted",
+      "a statement is of a register that its agent may not write",
+    );
   }
   return opened;
 }

@@ -2,6 +2,7 @@
 import assert from "node:assert/strict";
 import { test } from "node:test";
 import fc from "fast-check";
+import { knownStateWith } from "../../test/support/known-state.ts";
 import {
   Arena,
   context,
@@ -27,10 +28,8 @@ import {
   openStatement,
   openWrap,
   type Statement,
-  signCharter,
   signDocument,
   unwrapEpochKey,
-  verifyCharters,
   wrapEpochKey,
 } from "./documents.ts";
 import {
@@ -79,29 +78,12 @@ const sealed = sealPacks([noise(3000, 1), new Uint8Array(9000), noise(10, 2)])[0
 const { ref, shards } = arena.disperse(sealed.bytes, 2, 3, sealed.pack);
 const recovery = recoveryKeyFromSeed(noise(32, 3));
 const agent = signingKeyFromSeed(noise(32, 4));
-const charter = signCharter(
-  {
-    kind: "charter",
-    format: 1,
-    version: 1,
-    name: "Test State",
-    time: "2026-01-01T00:00:00.000Z",
-    random: "00".repeat(16),
-    term: 1,
-    recovery: {
-      kem: toBase64(recovery.kem.publicKey),
-      signing: toBase64(recovery.signing.publicKey.bytes),
-    },
-    agents: [{ signing: toBase64(agent.publicKey.bytes), term: 1 }],
-  },
-  recovery.signing,
-);
-const chain = verifyCharters([charter.bytes], recovery.signing.publicKey);
+const known = knownStateWith(recovery, [{ key: agent, term: 1 }]);
 const trusted = new Map([
   [agent.id, agent.publicKey],
   [recovery.signing.id, recovery.signing.publicKey],
 ]);
-const epoch = { ...context, state: chain.state };
+const epoch = { ...context, state: known.id };
 const statement: Statement = {
   kind: "statement",
   format: 1,
@@ -121,11 +103,26 @@ const wrap = wrapEpochKey(
   { recipient: "recovery", publicKey: recovery.kem.publicKey },
   { agent, term: 1, time: new Date(0) },
 );
+const annex = signDocument(
+  {
+    kind: "annex",
+    format: 1,
+    state: known.id,
+    time: "2026-01-05T12:00:00.000Z",
+    random: "11".repeat(16),
+    digest: "66".repeat(32),
+    recipient: "77".repeat(32),
+    algorithm: "MLKEM1024-P384/HKDF-SHA256/A256GCM",
+    encapsulation: toBase64(noise(1665, 7)),
+    sealed: toBase64(noise(200, 8)),
+  },
+  [agent],
+);
 const site = signDocument(
   {
     kind: "site",
     format: 1,
-    state: chain.state,
+    state: known.id,
     stateName: "Test State",
     time: "2026-01-05T12:00:00Z",
     random: "11".repeat(16),
@@ -218,7 +215,7 @@ type Reader = {
   readonly share?: number;
 };
 
-const envelopes = { charter, statement: signDocument(statement, [agent]), wrap, site };
+const envelopes = { statement: signDocument(statement, [agent]), wrap, annex, site };
 const kinds = Object.keys(envelopes) as DocumentKind[];
 
 const readers: readonly Reader[] = [
@@ -320,9 +317,9 @@ const readers: readonly Reader[] = [
   {
     name: "openStatement",
     good: envelopes.statement.bytes,
-    read: (bytes) => openStatement(bytes, chain),
+    read: (bytes) => openStatement(bytes, known),
   },
-  { name: "openWrap", good: wrap.bytes, read: (bytes) => openWrap(bytes, chain) },
+  { name: "openWrap", good: wrap.bytes, read: (bytes) => openWrap(bytes, known) },
   {
     name: "unwrapEpochKey",
     good: payloadOf(wrap.bytes),
@@ -331,11 +328,6 @@ const readers: readonly Reader[] = [
       const document = openSigned("wrap", bytes) as Parameters<typeof unwrapEpochKey>[0];
       return unwrapEpochKey(document, recovery.kem);
     },
-  },
-  {
-    name: "verifyCharters",
-    good: charter.bytes,
-    read: (bytes) => verifyCharters([bytes, charter.bytes], recovery.signing.publicKey),
   },
   { name: "decodeRoot", good: root, read: (bytes) => decodeRoot(bytes, statement) },
   {
@@ -425,12 +417,7 @@ for (const { name, good, read, share = 1 } of readers) {
       }),
       { numRuns: Math.ceil(numRuns / 4) },
     );
-    const answers = [
-      "verifyShard",
-      "a gathered and opened pack",
-      "verifyCharters",
-      "parseObjectName",
-    ];
+    const answers = ["verifyShard", "a gathered and opened pack", "parseObjectName"];
     if (!answers.includes(name)) assert.ok(refused > 0, "some are refused");
   });
 }
@@ -438,7 +425,7 @@ for (const { name, good, read, share = 1 } of readers) {
 test("no reader is made to hold much more than it is given", () => {
   // Every 4 bytes in turn claim that there is very much of something.
   const binary = readers.filter(
-    ({ name }) => !/openDocument|openStatement|openWrap|unwrap|Charters/.test(name),
+    ({ name }) => !/openDocument|openStatement|openWrap|unwrap/.test(name),
   );
   for (const { name, good, read } of binary) {
     for (const value of [0xffffffff, 0x03ffffff]) {

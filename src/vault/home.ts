@@ -1,24 +1,46 @@
 /**
  * Home: what a State keeps in `$EXCLAVE_HOME`.
  *
- *   config.json        the State, its sites and registers
- *   charter/N.json     the charters, signed by the recovery key
+ *   config.json        where its sites are, what its registers are made of
+ *   documents/         what the charter follows from: charters, decisions, vetoes … as the ledger names them
+ *   ledger/N.sqlite    the ledger, one file a generation
+ *   annex/             who people are and what registers are called, sealed to the recovery key
  *   keys/agent.json    the seed of this home's agent (secret)
+ *   keys/ledger.json   the seed that signs the ledger's checkpoints (secret)
+ *   keys/seat.json     in a trial: the seed of its one seat (secret)
  *   keys/epoch/…       the keys of the epochs it may read and write (secret)
  *   catalog.sqlite     a cache, rebuilt from the sites by `exclave rebuild`
  *   cache/             entry streams and index segments, likewise
  */
+import { readFileSync } from "node:fs";
 import { mkdir, open, readdir, readFile, rm } from "node:fs/promises";
 import { dirname, join } from "node:path";
 import { z } from "zod";
-import { fromBase64, fromHex, toHex } from "../crypto/bytes.ts";
-import { parseSigningPublicKey, type SigningKey, signingKeyFromSeed } from "../crypto/signing.ts";
+import type { Charter } from "../charter/charter.ts";
+import { fromHex, toHex } from "../crypto/bytes.ts";
+import { type SigningKey, signingKeyFromSeed } from "../crypto/signing.ts";
 import { parseStrictJson } from "../crypto/strict-json.ts";
 import { ExclaveError } from "../errors.ts";
+import { Log } from "../ledger/log.ts";
+import { logKeyFromSeed } from "../ledger/log-key.ts";
 import { writeDurably } from "../sites/durable.ts";
 import type { SiteIdentity } from "../sites/site.ts";
-import { type CharterChain, PARTS_MAX, shortName, verifyCharters } from "./documents.ts";
-import { type EpochContext, parseId, type RegisterId, type StateId } from "./identifiers.ts";
+import { PARTS_MAX, type StoredDocument, shortName } from "./documents.ts";
+import {
+  type DocumentId,
+  type EpochContext,
+  parseId,
+  type RegisterId,
+  type StateId,
+} from "./identifiers.ts";
+import {
+  type Generation,
+  type GoverningKind,
+  hadCheckpoint,
+  type KnownState,
+  knowState,
+  ledgerKeysOf,
+} from "./known-state.ts";
 
 const name = shortName;
 
@@ -56,12 +78,35 @@ const registerSchema = z.strictObject({
 });
 export type RegisterConfig = z.infer<typeof registerSchema>;
 
-const configSchema = z.strictObject({
+/** What is sealed about a register: in the charter stands its SHA-256 alone. */
+export const registerDetailsSchema = z.strictObject({
+  kind: z.literal("register-details"),
   format: z.literal(1),
+  id: z.string().regex(/^[0-9a-f]{32}$/),
+  name,
+  owner: z.string().min(1).max(200).optional(),
+  legalBasis: z.string().min(1).max(1000).optional(),
+  /** How much of it, and how long, the State could bear to be without. */
+  recoveryPointSeconds: z.int().min(1).optional(),
+  recoveryTimeSeconds: z.int().min(1).optional(),
+  random: z.string().regex(/^[0-9a-f]{32}$/),
+});
+export type RegisterDetails = z.infer<typeof registerDetailsSchema>;
+
+const ledgerSchema = z.strictObject({
+  /** Verifier keys of the generation, Ed25519 first. */
+  keys: z.array(z.string().max(4096)).length(2),
+  /** The size at which the next generation closed it. */
+  closedAt: z.int().min(1).optional(),
+});
+
+const configSchema = z.strictObject({
+  format: z.literal(2),
   state: z.string().regex(/^[0-9a-f]{64}$/),
-  stateName: z.string(),
-  /** The recovery key's public signing key, base64: what charters are judged by. */
-  recovery: z.string(),
+  /** The generations of the ledger, the first one first; the last is open. */
+  ledgers: z.array(ledgerSchema).min(1).max(1024),
+  /** Every register that the State knows of, protected or not. */
+  inventory: z.array(registerDetailsSchema).max(1024),
   sites: z.array(siteSchema).max(32),
   registers: z.array(registerSchema).max(1024),
 });
@@ -71,14 +116,22 @@ export class Home {
   readonly path: string;
   readonly state: StateId;
   readonly agent: SigningKey;
-  readonly charters: CharterChain;
+  /** In a trial: the one seat's key, which is kept here. */
+  readonly seat: SigningKey | undefined;
+  #known: KnownState;
   #config: HomeConfig;
 
-  private constructor(path: string, config: HomeConfig, agent: SigningKey, charters: CharterChain) {
+  private constructor(
+    path: string,
+    config: HomeConfig,
+    known: KnownState,
+    keys: { readonly agent: SigningKey; readonly seat: SigningKey | undefined },
+  ) {
     this.path = path;
-    this.state = parseId("StateId", config.state);
-    this.agent = agent;
-    this.charters = charters;
+    this.state = known.id;
+    this.agent = keys.agent;
+    this.seat = keys.seat;
+    this.#known = known;
     this.#config = config;
   }
 
@@ -86,17 +139,32 @@ export class Home {
     return this.#config;
   }
 
+  /** The State, as the ledger at home says. */
+  get known(): KnownState {
+    return this.#known;
+  }
+
+  /** The charter in force. */
+  get charter(): Charter {
+    return this.#known.charter;
+  }
+
   /** The term in which this home writes. Throws `untrusted` when its agent is no longer the one who does. */
   get term(): number {
-    const { current, agents } = this.charters;
-    const term = agents.get(this.agent.id)?.term;
-    if (term === undefined || term !== current.term) {
+    const agent = this.#known.agents.get(this.agent.id);
+    if (agent === undefined || agent.term !== this.charter.term) {
       throw new ExclaveError(
         "untrusted",
         "this home has been superseded: the State writes from another one now. What it holds can still be restored",
       );
     }
-    return term;
+    if (agent.suspectFrom) {
+      throw new ExclaveError(
+        "untrusted",
+        `this home's agent was revoked: what it writes has not counted since ${agent.suspectFrom.toISOString()}. Nothing was written`,
+      );
+    }
+    return agent.term;
   }
 
   get catalogPath(): string {
@@ -123,37 +191,96 @@ export class Home {
       });
     }
     const config = parsed.data;
-    const envelopes = await Promise.all(
-      (await readdir(join(path, "charter"))).map((file) => readFile(join(path, "charter", file))),
-    );
-    const charters = verifyCharters(envelopes, parseSigningPublicKey(fromBase64(config.recovery)));
-    if (charters.state !== config.state) {
-      throw new ExclaveError("foreign-state", "the charter in this home belongs to another State");
-    }
-    const seed = await readSecret(join(path, "keys", "agent.json"));
-    return new Home(path, config, signingKeyFromSeed(seed), charters);
+    const known = replayHome(path, config);
+    const seat = await readOptional(join(path, SEAT_KEY));
+    return new Home(path, config, known, {
+      agent: signingKeyFromSeed(await readSecret(join(path, AGENT_KEY))),
+      seat: seat && signingKeyFromSeed(await readSecret(join(path, SEAT_KEY))),
+    });
   }
 
-  /** Makes a home. Throws `home-exists` when there is one. */
+  /**
+   * Makes a home where `prepareHome` made room, and the ledger and documents are already. Last comes
+   * config.json: without it there is no home, so a crash before leaves nothing half-founded.
+   */
   static async create(
     path: string,
     initial: {
       readonly config: HomeConfig;
-      readonly charters: readonly Uint8Array[];
       readonly agentSeed: Uint8Array;
+      readonly ledgerSeed: Uint8Array;
+      readonly seatSeed?: Uint8Array;
     },
   ): Promise<Home> {
     await refuseExistingHome(path);
-    for (const folder of ["", "charter", "keys", "keys/epoch", "cache", "locks", "tmp"]) {
-      await mkdir(join(path, folder), { recursive: true, mode: 0o700 });
-    }
-    for (const [i, charter] of initial.charters.entries()) {
-      await writeIn(path, join("charter", `${i + 1}.json`), charter);
-    }
-    await writeSecret(path, join("keys", "agent.json"), initial.agentSeed);
-    // Last: a home without config.json is none, so a crash before leaves nothing half-founded.
+    await writeSecret(path, AGENT_KEY, initial.agentSeed);
+    await writeSecret(path, LEDGER_KEY, initial.ledgerSeed);
+    if (initial.seatSeed) await writeSecret(path, SEAT_KEY, initial.seatSeed);
     await writeIn(path, "config.json", encodeConfig(initial.config));
     return Home.open(path);
+  }
+
+  /** Puts another agent's key in the place of this home's, which is forgotten. */
+  async replaceAgent(seed: Uint8Array): Promise<void> {
+    await writeSecret(this.path, AGENT_KEY, seed);
+  }
+
+  /** Runs `work` with the open generation of the ledger, ready to append and sign. */
+  async withLedger<T>(work: (log: Log) => T | Promise<T>): Promise<T> {
+    const { ledgers } = this.#config;
+    const keys = ledgerKeysOf(ledgers.at(-1) ?? { keys: [] });
+    const signer = logKeyFromSeed(await readSecret(join(this.path, LEDGER_KEY)), keys[0].name);
+    const log = Log.open(ledgerFile(this.path, ledgers.length), keys, signer);
+    try {
+      return await work(log);
+    } finally {
+      log.close();
+    }
+  }
+
+  /** Runs `work` with every generation of the ledger, to read from. */
+  async withGenerations<T>(
+    work: (generations: readonly Generation[]) => T | Promise<T>,
+  ): Promise<T> {
+    const generations = openGenerations(this.path, this.#config);
+    try {
+      return await work(generations);
+    } finally {
+      for (const { log } of generations) log.close();
+    }
+  }
+
+  /** Keeps a document that the ledger is to name; before it does. */
+  async saveDocument(kind: GoverningKind, id: string, bytes: Uint8Array): Promise<void> {
+    await saveDocument(this.path, kind, id, bytes);
+  }
+
+  /** A document that the ledger names. Throws `altered` when it is not here. */
+  document(kind: GoverningKind, id: string): Uint8Array {
+    return readDocument(this.path, kind, id);
+  }
+
+  /** Keeps an annex, sealed as it is, until every site has it. */
+  async saveAnnex({ id, bytes }: Pick<StoredDocument, "id" | "bytes">): Promise<void> {
+    await saveAnnex(this.path, id, bytes);
+  }
+
+  /** The annexes, sealed, with their names. */
+  async annexes(): Promise<readonly Pick<StoredDocument, "id" | "bytes">[]> {
+    const files = (await readdir(join(this.path, "annex"))).filter((file) =>
+      file.endsWith(".json"),
+    );
+    return Promise.all(
+      files.map(async (file) => ({
+        id: parseId("DocumentId", file.slice(0, -".json".length)),
+        bytes: await readFile(join(this.path, "annex", file)),
+      })),
+    );
+  }
+
+  /** Reads again what the charter follows from, after something came into the ledger. */
+  refresh(): void {
+    this.#known = replayHome(this.path, this.#config);
   }
 
   async saveConfig(config: HomeConfig): Promise<void> {
@@ -207,6 +334,102 @@ export class Home {
     for (const suffix of ["", "-wal", "-shm"]) await rm(this.catalogPath + suffix, { force: true });
     await rm(this.cachePath, { recursive: true, force: true });
     await mkdir(this.cachePath, { mode: 0o700 });
+  }
+}
+
+const AGENT_KEY = join("keys", "agent.json");
+const LEDGER_KEY = join("keys", "ledger.json");
+const SEAT_KEY = join("keys", "seat.json");
+
+const FOLDERS = ["", "annex", "cache", "documents", "keys", "keys/epoch", "ledger", "locks", "tmp"];
+
+/** Makes the folders of a home. Throws `home-exists` when a State lives there. */
+export async function prepareHome(path: string): Promise<void> {
+  await refuseExistingHome(path);
+  for (const folder of FOLDERS) {
+    await mkdir(join(path, folder), { recursive: true, mode: 0o700 });
+  }
+}
+
+/** The file of one generation of the ledger, 1 first. */
+export function ledgerFile(home: string, generation: number): string {
+  return join(home, "ledger", `${generation}.sqlite`);
+}
+
+export async function saveDocument(
+  home: string,
+  kind: GoverningKind,
+  id: string,
+  bytes: Uint8Array,
+): Promise<void> {
+  await writeIn(home, documentFile(kind, id), bytes);
+}
+
+export async function saveAnnex(home: string, id: DocumentId, bytes: Uint8Array): Promise<void> {
+  await writeIn(home, join("annex", `${id}.json`), bytes);
+}
+
+function readDocument(home: string, kind: GoverningKind, id: string): Uint8Array {
+  try {
+    return readFileSync(join(home, documentFile(kind, id)));
+  } catch (cause) {
+    throw new ExclaveError(
+      "altered",
+      `home is damaged: its ledger names ${kind} ${id}, which is not there. \`exclave rebuild\` fetches it from the sites`,
+      { cause },
+    );
+  }
+}
+
+function documentFile(kind: GoverningKind, id: string): string {
+  return join("documents", `${kind}-${id}.json`);
+}
+
+function replayHome(path: string, config: HomeConfig): KnownState {
+  const generations = openGenerations(path, config);
+  try {
+    const founding = readDocument(path, "charter", config.state);
+    const known = knowState(
+      founding,
+      generations,
+      (kind, id) => readDocument(path, kind, id),
+      new Date(),
+    );
+    if (known.id !== config.state) {
+      throw new ExclaveError("foreign-state", "the charter in this home belongs to another State");
+    }
+    if (known.charter.ledger.keys.join() !== config.ledgers.at(-1)?.keys.join()) {
+      throw new ExclaveError(
+        "altered",
+        "home is damaged: its ledger is not the one that the charter names. Nothing was changed; get home back with `exclave recover`",
+      );
+    }
+    // The files are closed when somebody asks again.
+    const had: KnownState["history"]["hadCheckpoint"] = (checkpoint) => {
+      const reopened = openGenerations(path, config);
+      try {
+        return hadCheckpoint(reopened, checkpoint);
+      } finally {
+        for (const { log } of reopened) log.close();
+      }
+    };
+    return { ...known, history: { ...known.history, hadCheckpoint: had } };
+  } finally {
+    for (const { log } of generations) log.close();
+  }
+}
+
+function openGenerations(path: string, { ledgers }: HomeConfig): readonly Generation[] {
+  const opened: Generation[] = [];
+  try {
+    for (const [i, { keys, closedAt }] of ledgers.entries()) {
+      const log = Log.open(ledgerFile(path, i + 1), ledgerKeysOf({ keys }));
+      opened.push(closedAt === undefined ? { log } : { log, closedAt });
+    }
+    return opened;
+  } catch (error) {
+    for (const { log } of opened) log.close();
+    throw error;
   }
 }
 

@@ -6,9 +6,9 @@ import { openDirectorySite, readDirectoryMarker } from "../sites/directory.ts";
 import { limited } from "../sites/limit.ts";
 import { retrying } from "../sites/retry.ts";
 import type { Site } from "../sites/site.ts";
-import { agentKeys, type CharterChain, openDocument, type SiteDocument } from "./documents.ts";
+import { agentKeys, openDocument, type SiteDocument } from "./documents.ts";
 import { type Home, identityOf, type RegisterConfig, type SiteConfig } from "./home.ts";
-import type { StateId } from "./identifiers.ts";
+import type { KnownState } from "./known-state.ts";
 
 /** Calls in flight at one site: enough to hide latency, few enough to bound memory. */
 const CALLS_PER_SITE_MAX = 8;
@@ -33,7 +33,7 @@ export async function openSites(
       if (!config)
         return { name, problem: `home does not know where site "${name}" is; add it again` };
       try {
-        return { name, site: await openSite(config, home) };
+        return { name, site: await openSite(config, home.known) };
       } catch (error) {
         // A foreign site is no site that is down: going on could spread a mistake.
         if (!isExclaveError(error) || error.code === "foreign-state") throw error;
@@ -44,8 +44,8 @@ export async function openSites(
 }
 
 /** Opens one site, held to this State. Throws `site-unavailable`, `foreign-state`, `untrusted`. */
-export async function openSite(config: SiteConfig, home: Home): Promise<Site> {
-  const { name } = await readSiteDocument(config.directory, home.state, home.charters);
+export async function openSite(config: SiteConfig, known: KnownState): Promise<Site> {
+  const { name } = await readSiteDocument(config.directory, known);
   if (name !== config.name) {
     // One disk under two names would hold two shards of everything.
     throw new ExclaveError(
@@ -57,21 +57,20 @@ export async function openSite(config: SiteConfig, home: Home): Promise<Site> {
   return retrying(limited(site, CALLS_PER_SITE_MAX));
 }
 
-/** The signed document of the site in a directory, verified when the State's charters are at hand. */
+/** The signed document of the site in a directory, verified. */
 export async function readSiteDocument(
   directory: string,
-  state: StateId,
-  charters: CharterChain,
+  known: KnownState,
 ): Promise<SiteDocument> {
   const marker = await readMarker(directory);
   const stated = statedState(marker);
-  if (stated !== state) {
+  if (stated !== known.id) {
     throw new ExclaveError(
       "foreign-state",
       `the site at ${directory} belongs to another State. Nothing was changed; give the right directory`,
     );
   }
-  return openDocument("site", marker, agentKeys(charters)).document;
+  return openDocument("site", marker, agentKeys(known)).document;
 }
 
 async function readMarker(directory: string): Promise<Uint8Array> {

@@ -1,5 +1,6 @@
 /** Writes to the sites of a register and counts: nothing is durable before the write quorum says so. */
 import { ExclaveError } from "../errors.ts";
+import type { Site } from "../sites/site.ts";
 import { isOpen, type SitePlace } from "./open-sites.ts";
 
 export class QuorumWriter {
@@ -33,12 +34,19 @@ export class QuorumWriter {
   async putEach(
     objectAt: (index: number) => { readonly name: string; readonly parts: readonly Uint8Array[] },
   ): Promise<readonly number[]> {
+    return this.each((site, index) => {
+      const { name, parts } = objectAt(index);
+      return site.put(name, parts);
+    });
+  }
+
+  /** Does the same at each site, and counts as `putEach` does. */
+  async each(write: (site: Site, index: number) => Promise<void>): Promise<readonly number[]> {
     const stored = await Promise.all(
       this.places.map(async (place, index) => {
         if (!isOpen(place) || this.#failed.has(place.name)) return false;
         try {
-          const { name, parts } = objectAt(index);
-          await place.site.put(name, parts);
+          await write(place.site, index);
           return true;
         } catch (error) {
           this.#failed.set(place.name, error instanceof Error ? error.message : String(error));

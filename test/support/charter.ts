@@ -24,7 +24,16 @@ import {
   signPaper,
   type Veto,
 } from "../../src/charter/decision.ts";
+import {
+  charterAfter,
+  type History,
+  type HistoryEntry,
+  nextToEnact,
+  replay,
+} from "../../src/charter/history.ts";
 import { applyOrder, type Order } from "../../src/charter/orders.ts";
+import { applySuccession, type Succession } from "../../src/charter/succession.ts";
+import { recoveryKey } from "../../src/charter/thresholds.ts";
 import { toBase64, toHex, utf8 } from "../../src/crypto/bytes.ts";
 import { sha256 } from "../../src/crypto/hash.ts";
 import { kemKeyPairFromSeed } from "../../src/crypto/kem.ts";
@@ -166,7 +175,8 @@ export function signed(
   names: readonly string[],
   charters: readonly Charter[] = [founding.charter],
 ): OpenedPaper<"decision"> {
-  const trusted = keysFor(charters);
+  const recovery = charters.flatMap((charter) => [...recoveryKey(charter)]);
+  const trusted = new Map([...keysFor(charters), ...recovery]);
   const [first = "", ...others] = names;
   let opened = openPaper("decision", signPaper(decision, keyOf(first)), STATE, trusted);
   for (const name of others) {
@@ -240,7 +250,12 @@ export const day = (text: Day): Date => at(`${text}T12:00:00`);
 export function logged<K extends PaperKind>(
   ...papers: readonly (readonly [OpenedPaper<K>, Day])[]
 ): readonly Logged<K>[] {
-  return papers.map(([opened, when], position) => ({ opened, position, at: day(when) }));
+  return papers.map(([opened, when], position) => ({
+    opened,
+    generation: 1,
+    position,
+    at: day(when),
+  }));
 }
 
 /** Where a decision stands that was in the ledger, with all its signatures, on that day. */
@@ -279,6 +294,100 @@ export const amend = (changes: Partial<Constitution>): Order => ({
 export function standing(actual: Standing, status: Standing["status"], says?: RegExp): void {
   assert.equal(actual.status, status, JSON.stringify(actual));
   if (says) assert.match(JSON.stringify(actual), says);
+}
+
+/** The succession that follows a charter, to the next ledger and the next machine. */
+export function successionOf(
+  { id, charter }: StoredCharter,
+  time: Date,
+  changes: Partial<Succession> = {},
+): Succession {
+  const generation = charter.ledger.generation + 1;
+  const term = charter.term + 1;
+  const origin = `exclave.example/belize/${generation}`;
+  const keys = ["ed25519", "ml-dsa-44"].map(
+    (type) => `${origin}+0123abcd+${toBase64(utf8(`${type} ${generation}`))}`,
+  );
+  const [agent] = charter.agents;
+  assert.ok(agent);
+  return {
+    kind: "succession",
+    format: 1,
+    state: STATE,
+    charter: id,
+    closes: { origin: charter.ledger.origin, size: 7, root: "99".repeat(32) },
+    ledger: { ...charter.ledger, generation, origin, keys },
+    agent: { ...agent, signing: publicKey(`agent ${term}`), term },
+    time: `${time.toISOString().slice(0, 19)}Z`,
+    random: random(),
+    ...changes,
+  };
+}
+
+/** A State's ledgers that grow: each entry on its day, in the ledger of now. */
+export class Book {
+  readonly entries: HistoryEntry[] = [];
+  generation = 1;
+
+  add(kind: HistoryEntry["kind"], bytes: Uint8Array, on: Day): this {
+    const { generation } = this;
+    const position = this.entries.filter((one) => one.generation === generation).length;
+    this.entries.push({ kind, bytes, generation, position, at: day(on) });
+    return this;
+  }
+
+  decide(
+    order: Order,
+    names: readonly string[],
+    on: Day,
+    changes: Partial<Decision> = {},
+    before: StoredCharter = founding,
+  ): string {
+    const after =
+      order.kind === "amend"
+        ? [applyOrder(before, order, { at: day(on), decision: "00".repeat(32) }).charter]
+        : [];
+    const opened = signed(decisionOf(order, changes), names, [before.charter, ...after]);
+    this.add("decision", opened.envelope, on);
+    return opened.id;
+  }
+
+  read(on: Day): History {
+    return replay(founding, STATE, this.entries, { hadCheckpoint: () => true, now: day(on) });
+  }
+
+  /** In force on that day. */
+  current(on: Day): StoredCharter {
+    return this.read(on).history.at(-1) ?? founding;
+  }
+
+  /** Publishes the charter that follows, as home does. */
+  enact(on: Day): StoredCharter {
+    const facts = this.read(on);
+    const next = nextToEnact(facts);
+    assert.ok(next, "something is ripe");
+    const charter = charterAfter(facts, next);
+    this.add("charter", charter.payload, on);
+    return charter;
+  }
+
+  /** Begins the next ledger with a succession, and the charter that follows from it. */
+  succeed(on: Day, signer = "recovery"): StoredCharter {
+    const before = this.current(on);
+    const paper = successionOf(before, day(on));
+    const envelope = signPaper(paper, keyOf(signer));
+    const { id } = openPaper(
+      "succession",
+      envelope,
+      STATE,
+      new Map([[keyOf(signer).id, keyOf(signer).publicKey]]),
+    );
+    this.generation += 1;
+    this.add("succession", envelope, on);
+    const after = applySuccession(before, { id, paper });
+    this.add("charter", after.payload, on);
+    return after;
+  }
 }
 
 export const HOME_AND_ABROAD = ["pm", "justice", "abroad"] as const;

@@ -85,6 +85,38 @@ export function writePack(
   return { key, context, table, locator, used, whole: Buffer.concat([used], length) };
 }
 
+/** The n shares of a key of 32 bytes. */
+export function writeKeyShares(
+  key: Uint8Array,
+  k: number,
+  n: number,
+  coefficients: Uint8Array,
+): readonly Buffer[] {
+  return Array.from({ length: n }, (_, index) => {
+    const share = Buffer.from(key);
+    for (let byte = 0; byte < 32; byte++) {
+      let power = 1;
+      for (let degree = 1; degree < k; degree++) {
+        power = times(power, index + 1);
+        const coefficient = coefficients[(degree - 1) * 32 + byte] ?? 0;
+        share[byte] = (share[byte] ?? 0) ^ times(coefficient, power);
+      }
+    }
+    return share;
+  });
+}
+
+/** Entries of a ledger, each after its length. */
+export function writeBundle(entries: readonly string[]): Buffer {
+  return Buffer.concat(
+    entries.flatMap((entry) => {
+      const length = Buffer.alloc(2);
+      length.writeUInt16BE(entry.length);
+      return [length, Buffer.from(entry)];
+    }),
+  );
+}
+
 /** All shards of a dispersal under a given key; `coefficients` are those of x, then of x^2 … for all bytes. */
 export function writeShards(
   of: Epoch,
@@ -118,16 +150,8 @@ export function writeShards(
     }
     return piece;
   });
+  const shares = writeKeyShares(key, k, n, coefficients);
   const headers = pieces.map((piece, index) => {
-    const share = Buffer.from(key);
-    for (let byte = 0; byte < 32; byte++) {
-      let power = 1;
-      for (let degree = 1; degree < k; degree++) {
-        power = times(power, index + 1);
-        const coefficient = coefficients[(degree - 1) * 32 + byte] ?? 0;
-        share[byte] = (share[byte] ?? 0) ^ times(coefficient, power);
-      }
-    }
     return Buffer.concat([
       Buffer.from("exclvsh1"),
       Buffer.of(1, 0, 1, k, n, index, 0, 0),
@@ -135,7 +159,7 @@ export function writeShards(
       u32(0),
       Buffer.from(pack, "hex"),
       u32(bytes.length, 0, piece.length, 0),
-      share,
+      shares[index] ?? Buffer.alloc(0),
     ]);
   });
   const leaves = pieces.map((piece) =>

@@ -143,7 +143,7 @@ function dataPieces(k: number, pieces: readonly (readonly [number, Uint8Array])[
 }
 
 /** Lagrange at x = 0. */
-function interpolate(shares: readonly (readonly [number, Uint8Array])[]): Buffer {
+export function interpolate(shares: readonly (readonly [number, Uint8Array])[]): Buffer {
   const key = Buffer.alloc(32);
   for (const [i, share] of shares) {
     let weight = 1;
@@ -543,16 +543,10 @@ export function readEnvelope(
   return { payloadId: hex(sha256(body)), document };
 }
 
-/** The epoch key in a wrap's payload, with the 32-byte KEM seed of the recipient. */
-export function openWrap(
-  wrap: Epoch & {
-    readonly epochKeyId: string;
-    readonly recipient: string;
-    readonly encapsulation: string;
-    readonly sealed: string;
-  },
-  seed: Uint8Array,
-): Buffer {
+type Wrapped = { readonly encapsulation: string; readonly sealed: string };
+
+/** What is wrapped to a KEM key, with its 32-byte seed. */
+function unwrap(wrap: Wrapped, context: Uint8Array, seed: Uint8Array): Buffer {
   const secrets = createHash("shake256", { outputLength: 112 }).update(seed).digest();
   const mlKem = createPrivateKey({
     key: Buffer.concat([
@@ -574,18 +568,182 @@ export function openWrap(
     .update(p384.getPublicKey())
     .update("MLKEM1024-P384")
     .digest();
-  const context = Buffer.concat([
-    label("epoch key"),
-    ascii(`${wrap.recipient}\0`),
-    epochContext(wrap),
-  ]);
   const keyAndNonce = hkdf(shared, Buffer.concat([label("wrap"), context]), 44);
   const sealed = Buffer.from(wrap.sealed, "base64");
-  const key = unseal(keyAndNonce.subarray(0, 32), keyAndNonce.subarray(32), context, sealed);
+  return unseal(keyAndNonce.subarray(0, 32), keyAndNonce.subarray(32), context, sealed);
+}
+
+/** The epoch key in a wrap's payload, with the 32-byte KEM seed of the recipient. */
+export function openWrap(
+  wrap: Epoch & Wrapped & { readonly epochKeyId: string; readonly recipient: string },
+  seed: Uint8Array,
+): Buffer {
+  const to = ascii(`${wrap.recipient}\0`);
+  const key = unwrap(wrap, Buffer.concat([label("epoch key"), to, epochContext(wrap)]), seed);
   must(key.length === 32 && epochKeyId(key, wrap) === wrap.epochKeyId, "it holds another key");
   return key;
+}
+
+/** What an annex's payload seals, with the KEM seed of the recovery key. */
+export function openAnnex(
+  annex: Wrapped & { readonly state: string; readonly digest: string },
+  seed: Uint8Array,
+): string {
+  const names = Buffer.from(annex.state + annex.digest, "hex");
+  const content = unwrap(annex, Buffer.concat([label("annex"), names]), seed);
+  must(hex(sha256(content)) === annex.digest, "it holds something else");
+  return content.toString("utf8");
 }
 
 /** The KEM seed of a recovery seed. */
 export const recoveryKemSeed = (seed: Uint8Array): Buffer =>
   hkdf(seed, ascii("exclave/v1 recovery kem"), 32);
+
+// Section 14: charters.
+
+/** A person, as a charter has them. */
+export const personOf = (salt: Uint8Array, name: string): string =>
+  hex(sha256(label("person"), salt, Buffer.from(name)));
+
+export const charterId = (payload: string): string => hex(sha256(Buffer.from(payload)));
+
+const CHARTER_MEMBERS = (
+  "kind format version previous decision name time random term review crypto constitution recovery " +
+  "reader agents sites registers ledger retentionSeconds releaseDelaySeconds annex"
+).split(" ");
+
+/** The payload of the charter after this one, with these sections changed; why and when it came. */
+export function nextCharter(
+  before: string,
+  changes: Readonly<Record<string, unknown>>,
+  decision: string,
+  time: string,
+): string {
+  const charter = JSON.parse(before) as Record<string, unknown> & { version: number };
+  const previous = charterId(before);
+  const after: Record<string, unknown> = {
+    ...charter,
+    ...changes,
+    version: charter.version + 1,
+    previous,
+    decision,
+    time,
+    random: hex(sha256(label("next charter"), ascii(previous + decision))).slice(0, 32),
+  };
+  return JSON.stringify(
+    Object.fromEntries(
+      CHARTER_MEMBERS.flatMap((name) => (name in after ? [[name, after[name]]] : [])),
+    ),
+  );
+}
+
+// Section 18: the ledger.
+
+export const ledgerLeaf = (entry: string): Buffer => sha256(Uint8Array.of(0), Buffer.from(entry));
+
+export function bundleEntries(bundle: Buffer): string[] {
+  const entries: string[] = [];
+  for (let at = 0; at < bundle.length; ) {
+    const length = bundle.readUInt16BE(at);
+    must(at + 2 + length <= bundle.length, "an entry is cut short");
+    entries.push(bundle.subarray(at + 2, at + 2 + length).toString("utf8"));
+    at += 2 + length;
+  }
+  return entries;
+}
+
+/** RFC 9162, section 2.1.3.2: the root that a proof leads to. */
+export function inclusionRoot(
+  leaf: Uint8Array,
+  index: number,
+  size: number,
+  hashes: readonly Uint8Array[],
+): Uint8Array {
+  let [at, last, root] = [index, size - 1, leaf];
+  for (const hash of hashes) {
+    must(last > 0, "too long a proof");
+    if (at % 2 === 1 || at === last) {
+      root = sha256(Uint8Array.of(1), hash, root);
+      for (; at % 2 === 0 && at > 0; at /= 2) last = Math.floor(last / 2);
+    } else {
+      root = sha256(Uint8Array.of(1), root, hash);
+    }
+    [at, last] = [Math.floor(at / 2), Math.floor(last / 2)];
+  }
+  must(last === 0, "too short a proof");
+  return root;
+}
+
+/** Name, key id and public key of a verifier key of that type. */
+function verifierKey(text: string, type: number) {
+  const [name = "", id = "", ...rest] = text.split("+");
+  const typed = Buffer.from(rest.join("+"), "base64");
+  must(typed[0] === type, "the type of a verifier key");
+  must(hex(sha256(ascii(`${name}\n`), typed)).startsWith(id) && id.length === 8, "a key id");
+  return { name, id, key: typed.subarray(1) };
+}
+
+/** A checkpoint that both keys of the ledger signed. */
+export function openCheckpoint(note: string, keys: readonly [string, string]) {
+  const [, text = "", lines = ""] = /^([\s\S]*\n)\n([\s\S]*)$/.exec(note) ?? [];
+  const [origin = "", size = "", root = "", ...more] = text.split("\n");
+  must(more.length === 1 && more[0] === "", "three lines");
+  const [ed25519, mlDsa] = [verifierKey(keys[0], 1), verifierKey(keys[1], 6)];
+  const signatureBy = ({ name, id }: typeof ed25519): Buffer => {
+    must(name === origin, "another ledger's key");
+    const found = lines.split("\n").flatMap((line) => {
+      const [dash, by, blob = ""] = line.split(" ");
+      const bytes = Buffer.from(blob, "base64");
+      return dash === "\u2014" && by === name && hex(bytes.subarray(0, 4)) === id ? [bytes] : [];
+    });
+    must(found.length === 1 && found[0] !== undefined, "a signature is missing");
+    return found[0].subarray(4);
+  };
+  const classic = spki("302a300506032b6570032100", ed25519.key);
+  must(verify(null, Buffer.from(text), classic, signatureBy(ed25519)), "the Ed25519 signature");
+  const stamped = signatureBy(mlDsa);
+  must(stamped.length === 8 + 2420, "the ML-DSA-44 signature");
+  const u64 = (value: number): Buffer => {
+    const bytes = Buffer.alloc(8);
+    bytes.writeBigUInt64BE(BigInt(value));
+    return bytes;
+  };
+  const short = (name: string): Buffer => Buffer.concat([Buffer.of(name.length), ascii(name)]);
+  const message = Buffer.concat([
+    ascii("subtree/v1\n\0"),
+    short(origin),
+    stamped.subarray(0, 8),
+    short(origin),
+    u64(0),
+    u64(Number(size)),
+    Buffer.from(root, "base64"),
+  ]);
+  const postQuantum = spki("30820532300b06096086480165030403110382052100", mlDsa.key);
+  must(verify(null, message, postQuantum, stamped.subarray(8)), "the ML-DSA-44 signature");
+  return {
+    origin,
+    size: Number(size),
+    root: Buffer.from(root, "base64").toString("hex"),
+    seconds: Number(stamped.readBigUInt64BE(0)),
+  };
+}
+
+// Section 21: share sets.
+
+type ShareSet = {
+  readonly setId: string;
+  readonly generation: number;
+  readonly k: number;
+  readonly n: number;
+};
+
+function shareContext({ setId, generation, k, n }: ShareSet): Buffer {
+  const numbers = Buffer.alloc(4);
+  numbers.writeUInt32BE(generation);
+  return Buffer.concat([Buffer.from(setId, "hex"), numbers, Buffer.of(k, n)]);
+}
+
+export const secretCommitment = (secret: Uint8Array, set: ShareSet): string =>
+  hex(hmac(secret, label("secret commitment"), shareContext(set)));
+export const shareCommitment = (share: Uint8Array, set: ShareSet, index: number): string =>
+  hex(hmac(share, label("share commitment"), shareContext(set), Buffer.of(index)));

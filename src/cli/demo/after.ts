@@ -101,13 +101,14 @@ export async function recoverHome(
       home: paths.newHome,
       key: await openKey("recovery-key", readFileSync(paths.recoveryKey), passphrase),
       directories: losses.left.map((host) => sitePath(paths, host)),
+      acceptStale: false,
       now: new Date(),
       onNotice: (notice) => notices.push(notice),
     }),
   );
   const { home } = report;
   page.text(
-    `${home.config.stateName} has a home again after ${formatSeconds(seconds)}, from ` +
+    `${home.charter.name} has a home again after ${formatSeconds(seconds)}, from ` +
       `${report.sites.join(", ")}. It has a fresh agent key and is the sole writer, in term ` +
       `${report.term}.`,
   );
@@ -273,7 +274,8 @@ export type Certificate = {
   readonly sequence: number;
   readonly term: number;
   readonly agent: string;
-  readonly recoverySigning: string;
+  /** In force when it was shown: SHA-256 of its payload. */
+  readonly charter: string;
   /** From the recovered home to the record alone, without the rest of its register. */
   readonly seconds: number;
 };
@@ -295,7 +297,7 @@ export async function showCertificate(
     try {
       // Verifies the signature again, from the bytes that came from the sites.
       const row = chooseSnapshot(catalog, home.register(register), {});
-      const opened = openStatement(row.envelope, home.charters);
+      const opened = openStatement(row.envelope, home.known);
       await restore({
         ...restoreDefaults,
         home,
@@ -315,15 +317,14 @@ export async function showCertificate(
   page.lines(formatBirthRecord(record).split("\n"));
   page.gap();
   const { document, id } = statement;
-  const signing = home.charters.recoverySigning.id;
+  const { charter } = home;
   page.lines(
     alignTable(
       [
         ["recovery point", `${id.slice(0, 16)}…  (statement ${document.sequence} of ${register})`],
         ["made", `${formatTime(document.time)}, epoch ${document.epoch}, term ${document.term}`],
         ["signed by", `agent ${document.agent.slice(0, 16)}…  (Ed25519 and ML-DSA-87: valid)`],
-        ["agent named by", "the State's charter, signed by its recovery key"],
-        ["", `${signing.slice(0, 16)}…`],
+        ["agent named by", `the State's charter, version ${charter.version}`],
         ["record", same ? "the same bytes as the original" : "DIFFERS FROM THE ORIGINAL"],
       ],
       [1],
@@ -342,7 +343,7 @@ export async function showCertificate(
     sequence: document.sequence,
     term: document.term,
     agent: document.agent,
-    recoverySigning: signing,
+    charter: home.known.charterId,
     seconds,
   };
 }

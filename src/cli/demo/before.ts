@@ -3,11 +3,12 @@ import { randomBytes } from "node:crypto";
 import { mkdirSync } from "node:fs";
 import { join } from "node:path";
 import { generatePassphrase } from "../../crypto/key-file.ts";
-import { addSite, found } from "../../registers/found.ts";
+import { found } from "../../governance/found.ts";
+import { addRegister } from "../../governance/registers.ts";
+import { addSite } from "../../governance/sites.ts";
 import { type ProtectReport, protect, requireLawfulPlacement } from "../../registers/protect.ts";
 import { Catalog } from "../../vault/catalog.ts";
-import type { Home, RegisterConfig } from "../../vault/home.ts";
-import { randomId } from "../../vault/identifiers.ts";
+import type { Home } from "../../vault/home.ts";
 import { filesBelow, sizeOfTree } from "../disk.ts";
 import { formatBytes, formatCount, formatSeconds, plural } from "../format.ts";
 import { alignTable } from "../page.ts";
@@ -137,13 +138,12 @@ async function foundAndAdmit({ paths }: Stage, passphrase: string): Promise<Home
   const sites = hosts.map(({ site }) => site);
   requireLawfulPlacement(home, { sites, k: threshold }, []);
   for (const name of registerNames) {
-    const register: RegisterConfig = {
+    const register = {
       name,
-      id: randomId("RegisterId"),
       parts: [
         {
           name,
-          kind: "files",
+          kind: "files" as const,
           path: join(paths.registers, name),
           excludes: [],
           oneFileSystem: false,
@@ -152,9 +152,8 @@ async function foundAndAdmit({ paths }: Stage, passphrase: string): Promise<Home
       sites,
       k: threshold,
       survive,
-      epoch: 0,
     };
-    await home.saveRegister(register);
+    await addRegister(home, register, new Date());
   }
   return home;
 }

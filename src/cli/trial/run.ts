@@ -1,12 +1,14 @@
 /** A trial from end to end: found, protect, lose two sites, restore, compare every byte. */
 import { mkdirSync, renameSync } from "node:fs";
 import { join } from "node:path";
+import { found } from "../../governance/found.ts";
+import { addRegister } from "../../governance/registers.ts";
+import { addSite } from "../../governance/sites.ts";
 import { displayName } from "../../platform/names.ts";
 import type { Native } from "../../platform/native.ts";
 import { compileExcludes } from "../../registers/files/patterns.ts";
 import type { Problem } from "../../registers/files/protect-files.ts";
 import type { RestoreProblem } from "../../registers/files/restore-files.ts";
-import { addSite, found } from "../../registers/found.ts";
 import {
   type ProtectProgress,
   type ProtectReport,
@@ -17,7 +19,6 @@ import { type RestoreProgress, type RestoreReport, restore } from "../../registe
 import { trialPaths } from "../../registers/trial.ts";
 import { Catalog } from "../../vault/catalog.ts";
 import type { Home } from "../../vault/home.ts";
-import { randomId } from "../../vault/identifiers.ts";
 import { sizeOfTree } from "../disk.ts";
 import { shellLine } from "../page.ts";
 import { compareTrees, type TreeComparison } from "./compare-trees.ts";
@@ -180,13 +181,12 @@ async function foundTrial(options: TrialOptions): Promise<Home> {
   }
   const sites = home.config.sites.map(({ name }) => name);
   requireLawfulPlacement(home, { sites, k: THRESHOLD }, []);
-  await home.saveRegister({
+  const plan = {
     name: register,
-    id: randomId("RegisterId"),
     parts: [
       {
         name: register,
-        kind: "files",
+        kind: "files" as const,
         path: directory,
         excludes: [...options.excludes],
         oneFileSystem: options.oneFileSystem,
@@ -195,8 +195,8 @@ async function foundTrial(options: TrialOptions): Promise<Home> {
     sites,
     k: THRESHOLD,
     survive: SURVIVE,
-    epoch: 0,
-  });
+  };
+  await addRegister(home, plan, new Date());
   return home;
 }
 

@@ -1,0 +1,59 @@
+/** What a command says when the State has to decide first: the paper to sign, and how it goes on. */
+import { writeFile } from "node:fs/promises";
+import { resolve } from "node:path";
+import type { Decision } from "../charter/decision.ts";
+import { sentenceOf } from "../charter/sentences.ts";
+import { toHex } from "../crypto/bytes.ts";
+import { sha256 } from "../crypto/hash.ts";
+import { ExclaveError, invariant } from "../errors.ts";
+import { newProposal, readProposal } from "../governance/proposal.ts";
+import type { Home } from "../vault/home.ts";
+import type { Terminal } from "./terminal.ts";
+
+/** Digits of an id in a file's name. */
+const NAME_DIGITS = 12;
+
+/** Writes the decision to a file for people to sign, and says what to do with it. */
+export async function sayProposed(
+  terminal: Terminal,
+  home: Home,
+  { decision }: { readonly decision: Decision },
+  object: Readonly<Record<string, unknown>>,
+  out?: string,
+): Promise<void> {
+  const current = home.known.history.history.at(-1);
+  invariant(current, "a State has a charter");
+  const proposal = newProposal("decision", decision, current.payload);
+  const { id, payload } = readProposal(proposal);
+  invariant(id === toHex(sha256(payload)), "a proposal is called by its payload");
+  const file = await writeProposal(proposal, out ?? `decision-${id.slice(0, NAME_DIGITS)}.json`);
+  terminal.result({ ...object, proposed: { id, file } }, [
+    "This State decides with signatures. The decision is written, and nothing is changed yet:",
+    "",
+    `  ${sentenceOf(decision.order, home.charter, registerNames(home))}`,
+    "",
+    `  decision   ${id}`,
+    `  file       ${file}`,
+    "",
+    `Have it signed:    exclave decide sign ${file} --key KEY      (each signatory, anywhere)`,
+    `Then hand it in:   exclave decide submit ${file}`,
+  ]);
+}
+
+/** Writes a proposal where nothing is yet. Throws `usage` when the file is there. */
+export async function writeProposal(bytes: Uint8Array, file: string): Promise<string> {
+  const path = resolve(file);
+  try {
+    await writeFile(path, bytes, { flag: "wx" });
+  } catch (cause) {
+    const exists = (cause as NodeJS.ErrnoException).code === "EEXIST";
+    const why = exists ? "it is there already, and is left as it is" : String(cause);
+    throw new ExclaveError("usage", `${path} cannot be written: ${why}`, { cause });
+  }
+  return path;
+}
+
+/** What home calls its registers. */
+export function registerNames(home: Home): (id: string) => string | undefined {
+  return (id) => home.config.inventory.find((details) => details.id === id)?.name;
+}

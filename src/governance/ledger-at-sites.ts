@@ -1,0 +1,236 @@
+/**
+ * Home's ledger and the sites': what comes in at home, brought to the sites, and compared with them first.
+ * Home writes nothing before it has seen that no site knows more than it does.
+ */
+import { openPaper } from "../charter/decision.ts";
+import { ExclaveError, isExclaveError } from "../errors.ts";
+import { newestAt, publishTo, relationOf, type SignedHead } from "../ledger/at-sites.ts";
+import { verifyCheckpoint } from "../ledger/checkpoint.ts";
+import { GOVERNING_KINDS, type LedgerEntry } from "../ledger/entry.ts";
+import type { Site } from "../sites/site.ts";
+import type { Home } from "../vault/home.ts";
+import { type Generation, type GoverningKind, ledgerKeysOf } from "../vault/known-state.ts";
+import { isOpen, openSite, type SitePlace } from "../vault/open-sites.ts";
+import type { QuorumWriter } from "../vault/quorum-writer.ts";
+import { documentIds, fetchDocument } from "../vault/site-documents.ts";
+import { catchUpHome } from "./catch-up.ts";
+
+/** What each site holds as the newest checkpoint of the open generation; undefined for none. */
+export type HeldHeads = ReadonlyMap<string, SignedHead | undefined>;
+
+/** A document that is to come into the ledger. */
+export type GoverningDocument = {
+  readonly kind: GoverningKind;
+  /** SHA-256 of the bytes. */
+  readonly id: string;
+  readonly bytes: Uint8Array;
+};
+
+/** Sites that must have a decision before it counts: more than half of them. */
+export function governingQuorum(sites: number): number {
+  return sites === 0 ? 0 : Math.floor(sites / 2) + 1;
+}
+
+/** Every site that home knows the way to, opened. */
+export async function openAllSites(home: Home): Promise<readonly SitePlace[]> {
+  return Promise.all(
+    home.config.sites.map(async (config) => {
+      try {
+        return { name: config.name, site: await openSite(config, home.known) };
+      } catch (error) {
+        if (!isExclaveError(error) || error.code === "foreign-state") throw error;
+        return { name: config.name, problem: error.message };
+      }
+    }),
+  );
+}
+
+/**
+ * Refuses to write from a home that is not the State's any more. One that was put back from a backup, and is
+ * still the State's, learns from the sites what came after it.
+ *
+ * @returns what each of the sites holds
+ * @throws ExclaveError `untrusted` when home has been superseded, `altered` when the ledger has forked
+ */
+export async function requireCurrent(home: Home, places: readonly SitePlace[]): Promise<HeldHeads> {
+  await requireNoSuccession(home, places);
+  const held = await headsHeld(home, places);
+  const heads = [...held].map(([site, signed]) => ({ site, signed }));
+  const relation = await home.withLedger((log) => relationOf(log, heads));
+  if (relation === "ahead") await catchUpHome(home, places);
+  // Throws when another home writes in this term.
+  void home.term;
+  return held;
+}
+
+async function headsHeld(home: Home, places: readonly SitePlace[]): Promise<HeldHeads> {
+  const keys = ledgerKeysOf(home.charter.ledger);
+  const held = new Map<string, SignedHead | undefined>();
+  await Promise.all(
+    places.filter(isOpen).map(async ({ name, site }) => {
+      try {
+        held.set(name, await newestAt(site, keys));
+      } catch (error) {
+        // A site that cannot say is as one that is away.
+        if (!isExclaveError(error, "site-unavailable")) throw error;
+      }
+    }),
+  );
+  return held;
+}
+
+/** Throws when a site has a succession that this home does not know: another home has taken over. */
+async function requireNoSuccession(home: Home, places: readonly SitePlace[]): Promise<void> {
+  const { history, recoverySigning } = home.known;
+  const known = new Set(history.successions.map(({ envelope }) => envelope));
+  const trusted = new Map([[recoverySigning.id, recoverySigning]]);
+  for (const id of await documentIds(places, "succession")) {
+    if (known.has(id)) continue;
+    try {
+      const bytes = await fetchDocument(places, "succession", id);
+      const { paper } = openPaper("succession", bytes, home.state, trusted);
+      if (paper.ledger.generation <= home.charter.ledger.generation) continue;
+      throw new ExclaveError(
+        "untrusted",
+        `this home has been superseded: since ${paper.time} the State writes from another home (term ${paper.agent.term}). Nothing was written`,
+      );
+    } catch (error) {
+      if (!isExclaveError(error)) throw error;
+      if (/superseded/.test(error.message)) throw error;
+    }
+  }
+}
+
+/** Takes documents into the ledger at home, under a new checkpoint; they are kept before they are named. */
+export async function enter(
+  home: Home,
+  documents: readonly GoverningDocument[],
+  now: Date,
+): Promise<void> {
+  for (const { kind, id, bytes } of documents) await home.saveDocument(kind, id, bytes);
+  const entries: LedgerEntry[] = documents.map(({ kind, id }) => ({ kind, envelope: id }));
+  await home.withLedger((log) => {
+    log.append(entries);
+    log.sign(now);
+  });
+  home.refresh();
+}
+
+/** Why sites do not have what home has, by site; none when all have. */
+export type PublishFailures = ReadonlyMap<string, string>;
+
+/**
+ * Brings every site to home's ledger: annexes, documents, older generations, the files of the open one, and
+ * its checkpoints last. Safe to repeat, and to stop anywhere.
+ */
+export async function publish(home: Home, places: readonly SitePlace[]): Promise<PublishFailures> {
+  const failures = new Map<string, string>();
+  await home.withGenerations((generations) =>
+    Promise.all(
+      places.map(async (place) => {
+        if (!isOpen(place)) {
+          failures.set(place.name, place.problem);
+          return;
+        }
+        try {
+          await publishAnnexes(home, place.site);
+          for (const [i, { log }] of generations.entries()) {
+            if (log.latest()) await publishGeneration(home, i, generations, place.site);
+          }
+          await publishSuccessions(home, generations, place.site);
+        } catch (error) {
+          if (!isExclaveError(error)) throw error;
+          failures.set(place.name, error.message);
+        }
+      }),
+    ),
+  );
+  return failures;
+}
+
+/**
+ * Brings the sites of one register to the newest checkpoint, after something of it was stored. Throws
+ * `write-quorum` when too few have it.
+ *
+ * @param held what `requireCurrent` gave
+ */
+export async function publishCheckpoint(
+  home: Home,
+  writer: QuorumWriter,
+  held: HeldHeads,
+): Promise<void> {
+  await home.withGenerations((generations) =>
+    writer.each((site) =>
+      publishGeneration(
+        home,
+        generations.length - 1,
+        generations,
+        site,
+        held.get(site.identity.name),
+      ),
+    ),
+  );
+}
+
+/**
+ * Throws `write-quorum` unless more than half of the charter's sites have what home decided. What came into
+ * the ledger stays there, and is brought to the sites by whatever runs next.
+ */
+export function requirePublished(home: Home, failures: PublishFailures): void {
+  const sites = home.charter.sites.map(({ name }) => name);
+  const quorum = governingQuorum(sites.length);
+  const reached = sites.filter(
+    (name) => !failures.has(name) && home.config.sites.some((site) => site.name === name),
+  );
+  if (reached.length >= quorum) return;
+  const reasons = sites
+    .filter((name) => !reached.includes(name))
+    .map((name) => `${name}: ${failures.get(name) ?? "home does not know where it is"}`);
+  throw new ExclaveError(
+    "write-quorum",
+    `it is in the ledger at home, and ${reached.length} of ${sites.length} sites have it; ${quorum} must (${reasons.join("; ")}). Mend a site; whatever runs next brings it there`,
+  );
+}
+
+async function publishGeneration(
+  home: Home,
+  index: number,
+  generations: readonly Generation[],
+  site: Site,
+  held?: SignedHead,
+): Promise<void> {
+  const { log, closedAt } = generations[index] ?? {};
+  const latest = log?.latest();
+  if (!log || !latest) return;
+  const keys = ledgerKeysOf(home.config.ledgers[index] ?? { keys: [] });
+  const { head } = verifyCheckpoint(latest.checkpoint, keys);
+  const there = held ?? (await newestAt(site, keys));
+  for (const { position, kind, envelope } of log.entriesOf(GOVERNING_KINDS)) {
+    // A document is at a site before the first checkpoint that covers it.
+    if (position < (there?.head.size ?? 0)) continue;
+    if (kind === "succession" || (closedAt !== undefined && position >= closedAt)) continue;
+    await site.put(`${kind}/${envelope}`, [home.document(kind as GoverningKind, envelope)]);
+  }
+  await publishTo(site, log, { head, checkpoint: latest.checkpoint }, there);
+}
+
+/** Last: who finds a succession finds all that it opens. */
+async function publishSuccessions(
+  home: Home,
+  generations: readonly Generation[],
+  site: Site,
+): Promise<void> {
+  for (const { log } of generations) {
+    for (const { kind, envelope } of log.entriesOf(["succession"])) {
+      await site.put(`${kind}/${envelope}`, [home.document("succession", envelope)]);
+    }
+  }
+}
+
+async function publishAnnexes(home: Home, site: Site): Promise<void> {
+  const there = new Set<string>();
+  for await (const name of site.list("annex")) there.add(name);
+  for (const { id, bytes } of await home.annexes()) {
+    if (!there.has(`annex/${id}`)) await site.put(`annex/${id}`, [bytes]);
+  }
+}

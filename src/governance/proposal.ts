@@ -1,0 +1,168 @@
+/**
+ * A proposal: a decision, veto or freeze on its way from hand to hand, with the signatures that it has, maybe
+ * none, and the charter that its author saw. A file of strict JSON that fits on any stick. Nothing in it is
+ * believed for being in it: who signs reads what it says, and the signatures are counted where it is submitted.
+ */
+import { z } from "zod";
+import { keysFor } from "../charter/assess.ts";
+import { type Charter, readCharter } from "../charter/charter.ts";
+import {
+  type Decision,
+  mergePapers,
+  type OpenedPaper,
+  openPaper,
+  type PaperKind,
+  paperPayload,
+  payloadTypeOf,
+  readPayload,
+} from "../charter/decision.ts";
+import { openDecision } from "../charter/history.ts";
+import { fromBase64, toBase64, toHex } from "../crypto/bytes.ts";
+import { mergeEnvelopes, signEnvelope } from "../crypto/dsse.ts";
+import { sha256 } from "../crypto/hash.ts";
+import type { SigningKey } from "../crypto/signing.ts";
+import { encodeJson, parseStrictJson } from "../crypto/strict-json.ts";
+import { ExclaveError } from "../errors.ts";
+
+/** A charter of at most 400 KiB and an envelope of at most 1 MiB, each in base64. */
+const PROPOSAL_BYTES_MAX = 2 * 1024 * 1024;
+const KINDS = ["decision", "veto", "freeze"] as const satisfies readonly PaperKind[];
+export type ProposalKind = (typeof KINDS)[number];
+
+const proposalSchema = z.strictObject({
+  kind: z.literal("proposal"),
+  format: z.literal(1),
+  paper: z.enum(KINDS),
+  /** The charter that its author saw: its payload, base64. */
+  charter: z.string().max(PROPOSAL_BYTES_MAX),
+  /** What is to be signed, base64. */
+  payload: z.string().max(PROPOSAL_BYTES_MAX),
+  /** The DSSE envelope around it, base64; absent before the first signature. */
+  envelope: z.string().max(PROPOSAL_BYTES_MAX).optional(),
+});
+
+export type Proposal = {
+  readonly kind: ProposalKind;
+  readonly charter: Charter;
+  readonly charterPayload: Uint8Array;
+  readonly payload: Uint8Array;
+  /** SHA-256 of the payload: what it is called. */
+  readonly id: string;
+  readonly state: string;
+  /** With its signatures by keys that may count; undefined before the first. */
+  readonly opened?: OpenedPaper<ProposalKind>;
+};
+
+/** A proposal without signatures. Throws `usage` when it says what no reader would accept. */
+export function newProposal(
+  kind: ProposalKind,
+  paper: Parameters<typeof paperPayload>[0],
+  charterPayload: Uint8Array,
+): Uint8Array {
+  return encode({ paper: kind, charter: charterPayload, payload: paperPayload(paper) });
+}
+
+/**
+ * Reads a proposal. Throws `malformed` for another form, `altered` when a signature does not verify or the
+ * envelope holds another paper than the proposal shows.
+ */
+export function readProposal(bytes: Uint8Array): Proposal {
+  const parsed = proposalSchema.safeParse(
+    parseStrictJson(bytes, { bytesMax: PROPOSAL_BYTES_MAX, depthMax: 2 }),
+  );
+  if (!parsed.success) {
+    throw new ExclaveError(
+      "malformed",
+      "the file is no proposal: exclave decide propose makes one",
+    );
+  }
+  const { paper: kind, charter, payload, envelope } = parsed.data;
+  const charterPayload = fromBase64(charter);
+  const stored = readCharter(charterPayload);
+  const payloadBytes = fromBase64(payload);
+  const said = readPayload(kind, payloadBytes);
+  if (kind === "decision" && (said as Decision).charter !== stored.id) {
+    throw new ExclaveError(
+      "altered",
+      "the proposal was made under another charter than it carries",
+    );
+  }
+  const proposal = {
+    kind,
+    charter: stored.charter,
+    charterPayload,
+    payload: payloadBytes,
+    id: toHex(sha256(payloadBytes)),
+    state: said.state,
+  };
+  if (envelope === undefined) return proposal;
+  const opened = openSigned(kind, fromBase64(envelope), said.state, stored.charter);
+  if (opened.id !== proposal.id) {
+    throw new ExclaveError(
+      "altered",
+      "the signatures are under another paper than the proposal shows",
+    );
+  }
+  return { ...proposal, opened };
+}
+
+/** The proposal with one signature more. Throws `usage` when this key has signed, or has no seat. */
+export function signProposal(proposal: Proposal, key: SigningKey): Uint8Array {
+  const { kind, opened, payload, charter, charterPayload } = proposal;
+  if (opened?.keyIds.includes(key.id) === true) {
+    throw new ExclaveError("usage", "this key has signed it already. Nothing was changed");
+  }
+  const type = payloadTypeOf(kind);
+  const own = signEnvelope(type, payload, [key]);
+  // Throws `untrusted` for a key whose signature could never count.
+  const signed = openSigned(kind, own, proposal.state, charter);
+  const envelope = opened
+    ? mergeEnvelopes([opened.envelope, own], type, new Map([...opened.trusted, ...signed.trusted]))
+    : own;
+  return encode({ paper: kind, charter: charterPayload, payload, envelope });
+}
+
+/** The envelope with the signatures of several copies, as they came back. Throws `usage` when they differ. */
+export function mergeProposals(proposals: readonly Proposal[]): Uint8Array {
+  const [first] = proposals;
+  if (!first || proposals.some(({ id }) => id !== first.id)) {
+    throw new ExclaveError("usage", "these files are not copies of one paper. Nothing was changed");
+  }
+  const signed = proposals.flatMap(({ opened }) => (opened ? [opened] : []));
+  if (signed.length > 0) return mergePapers(signed);
+  throw new ExclaveError(
+    "usage",
+    "nobody has signed it yet. Nothing was changed; have it signed: exclave decide sign FILE --key KEY",
+  );
+}
+
+function openSigned(
+  kind: ProposalKind,
+  envelope: Uint8Array,
+  state: string,
+  charter: Charter,
+): OpenedPaper<ProposalKind> {
+  return kind === "decision"
+    ? openDecision(envelope, state, charter)
+    : openPaper(kind, envelope, state, keysFor([charter]));
+}
+
+function encode(parts: {
+  readonly paper: ProposalKind;
+  readonly charter: Uint8Array;
+  readonly payload: Uint8Array;
+  readonly envelope?: Uint8Array;
+}): Uint8Array {
+  const { paper, charter, payload, envelope } = parts;
+  return encodeJson(
+    {
+      kind: "proposal",
+      format: 1,
+      paper,
+      charter: toBase64(charter),
+      payload: toBase64(payload),
+      ...(envelope ? { envelope: toBase64(envelope) } : {}),
+    },
+    { bytesMax: PROPOSAL_BYTES_MAX },
+  );
+}
