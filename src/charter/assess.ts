@@ -290,7 +290,10 @@ function isNeverFrozen({ order }: Decision, charter: Charter, at: Date): boolean
  * Until when everything is frozen, or undefined. A freeze counts from when the ledger has enough seats'
  * signatures under it; each seat has 14 days to spend in a year, and one that has spent them does not count.
  */
-function frozenUntil({ freezes, now }: Facts, { constitution }: Charter): Date | undefined {
+export function frozenUntil(
+  { freezes, now }: Facts,
+  { constitution }: Charter,
+): Date | undefined {
   const spent: { readonly seat: string; readonly from: number; readonly until: number }[] = [];
   const signatures = new Map<string, Set<string>>();
   const begun = new Set<string>();

@@ -1,6 +1,7 @@
 /** What most commands begin with: home and its catalog. */
 import { homedir } from "node:os";
 import { join, resolve } from "node:path";
+import { quarantineSuspects } from "../registers/quarantine-suspects.ts";
 import { Catalog } from "../vault/catalog.ts";
 import { Home } from "../vault/home.ts";
 import { lockState } from "../vault/lock.ts";
@@ -17,6 +18,8 @@ export async function openHome(): Promise<Home> {
 export async function withState<T>(home: Home, work: () => Promise<T>): Promise<T> {
   const unlock = lockState(home);
   try {
+    // Somebody else may have decided something while this one waited.
+    home.refresh();
     return await work();
   } finally {
     unlock();
@@ -28,6 +31,7 @@ export async function withHome<T>(work: (home: Home, catalog: Catalog) => Promis
   const home = await openHome();
   const catalog = new Catalog(home.catalogPath, home.state);
   try {
+    await quarantineSuspects(home, catalog);
     return await work(home, catalog);
   } finally {
     catalog.close();

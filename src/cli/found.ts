@@ -1,10 +1,13 @@
 import { resolve } from "node:path";
-import { Command } from "commander";
+import { Command, Option } from "commander";
+import { ExclaveError } from "../errors.ts";
 import { found } from "../governance/found.ts";
 import { adoptTrial, trialPaths } from "../registers/trial.ts";
 import type { Home } from "../vault/home.ts";
 import { homePath } from "./context.ts";
 import { plural } from "./format.ts";
+import { EXAMPLE_PLAN } from "./founding-plan.ts";
+import { holdCeremony } from "./hold-ceremony.ts";
 import type { MakeCommand } from "./main.ts";
 import { shellLine } from "./page.ts";
 import { knownPassphrase, newPassphrase } from "./passphrase.ts";
@@ -12,11 +15,26 @@ import { knownPassphrase, newPassphrase } from "./passphrase.ts";
 export const foundCommand: MakeCommand = (terminal) =>
   new Command("found")
     .description("make a State: its recovery key, its founding charter, its home in $EXCLAVE_HOME")
-    .requiredOption("--state <name>", 'the State\'s name, for instance "Belize"')
-    .requiredOption(
+    .addHelpText("after", HELP)
+    .option("--state <name>", 'for a trial: the State\'s name, for instance "Belize"')
+    .option(
       "--recovery-key <file>",
-      "where to write the recovery key (an age file); take it offline",
+      "for a trial: where to write the recovery key (an age file); take it offline",
     )
+    .addOption(
+      new Option("--preset <preset>", "how many people it takes").choices([
+        "trial",
+        "pilot",
+        "state",
+      ]),
+    )
+    .option(
+      "--ceremony <dir>",
+      "where kits, pages and transcript go: a medium that leaves the room",
+    )
+    .option("--plan <file>", "who holds keys and seats; asked for when absent")
+    .option("--passphrases <file>", "rehearse without people: write all passphrases to this file")
+    .option("--example-plan", "print a plan to begin from, and do nothing else", false)
     .option(
       "--reader-key <file>",
       "also make a reader key, for everyday restores on another machine",
@@ -28,7 +46,22 @@ export const foundCommand: MakeCommand = (terminal) =>
     )
     .option("--trial-passphrase-file <file>", "the trial's passphrase, when it differs")
     .action(async (options: FoundFlags) => {
-      const { fromTrial } = options;
+      if (options.examplePlan) {
+        terminal.result(EXAMPLE_PLAN, [JSON.stringify(EXAMPLE_PLAN, undefined, 2)]);
+        return;
+      }
+      const { preset } = options;
+      if (preset === "pilot" || preset === "state" || options.plan !== undefined) {
+        await holdCeremony(terminal, options);
+        return;
+      }
+      const { fromTrial, state, recoveryKey } = options;
+      if (state === undefined || recoveryKey === undefined) {
+        throw new ExclaveError(
+          "usage",
+          "a trial needs --state NAME and --recovery-key FILE; a State of several people --preset state --ceremony DIR",
+        );
+      }
       if (fromTrial !== undefined && options.trialPassphraseFile === undefined) {
         if (options.passphraseFile === undefined) terminal.say("First the trial's passphrase.");
       }
@@ -40,9 +73,9 @@ export const foundCommand: MakeCommand = (terminal) =>
       const passphrase = await newPassphrase(options.passphraseFile);
       const common = {
         home: homePath(),
-        stateName: options.state,
+        stateName: state,
         passphrase,
-        recoveryKeyFile: resolve(options.recoveryKey),
+        recoveryKeyFile: resolve(recoveryKey),
         ...(options.readerKey === undefined ? {} : { readerKeyFile: resolve(options.readerKey) }),
         now: new Date(),
       };
@@ -54,7 +87,7 @@ export const foundCommand: MakeCommand = (terminal) =>
       terminal.result(
         {
           state: home.state,
-          name: options.state,
+          name: state,
           home: home.path,
           recoveryKey: common.recoveryKeyFile,
           ...(fromTrial === undefined
@@ -66,7 +99,7 @@ export const foundCommand: MakeCommand = (terminal) =>
               }),
         },
         [
-          `${options.state} is founded.`,
+          `${state} is founded.`,
           "",
           `  State id       ${home.state}`,
           `  home           ${home.path}`,
@@ -88,9 +121,22 @@ export const foundCommand: MakeCommand = (terminal) =>
       );
     });
 
+const HELP = `
+A trial is one person with one passphrase: --state and --recovery-key.
+A State is a ceremony, on a machine that is on no network: --preset state (three of five
+people for everything) or --preset pilot (two of three), with --ceremony DIR.
+  exclave found --example-plan > plan.json      edit it, agree on it, then
+  exclave found --plan plan.json --ceremony /media/stick
+docs/operations.md has the ceremony word for word.`;
+
 type FoundFlags = {
-  readonly state: string;
-  readonly recoveryKey: string;
+  readonly state?: string;
+  readonly recoveryKey?: string;
+  readonly preset?: "trial" | "pilot" | "state";
+  readonly ceremony?: string;
+  readonly plan?: string;
+  readonly passphrases?: string;
+  readonly examplePlan: boolean;
   readonly readerKey?: string;
   readonly passphraseFile?: string;
   readonly fromTrial?: string;

@@ -3,15 +3,19 @@ import { readFileSync } from "node:fs";
 import { Command, CommanderError } from "commander";
 import { ExclaveError, isExclaveError } from "../errors.ts";
 import { checkCommand } from "./check.ts";
+import { decideCommand } from "./decide.ts";
 import { demoCommand } from "./demo.ts";
 import { EXIT, exitCodeOf } from "./exit-codes.ts";
 import { foundCommand } from "./found.ts";
+import { keyholderCommand } from "./keyholder.ts";
+import { ledgerCommand } from "./ledger.ts";
 import { protectCommand } from "./protect.ts";
 import { rebuildCommand } from "./rebuild.ts";
 import { recoverCommand } from "./recover.ts";
 import { registerCommand } from "./register.ts";
 import { repairCommand } from "./repair.ts";
 import { restoreCommand } from "./restore.ts";
+import { signatoryCommand } from "./signatory.ts";
 import { siteCommand } from "./site.ts";
 import { snapshotsCommand } from "./snapshots.ts";
 import { statusCommand } from "./status.ts";
@@ -21,7 +25,7 @@ import { tryCommand } from "./try.ts";
 const FOOT = `
 Five words are enough to begin: a register is a body of records; it is kept in
 several host countries; each protect makes a recovery point; key holders bring a
-lost home back; decisions change the rules (in this version: one recovery key).
+lost home back; decisions, signed by enough seats, change the rules.
 
 Begin with:   exclave try DIRECTORY        what would it cost, does it restore
 or with:      exclave demo                 the whole story on this machine
@@ -59,7 +63,11 @@ export async function main(argv: readonly string[]): Promise<number> {
     repairCommand,
     rebuildCommand,
     recoverCommand,
+    keyholderCommand,
+    ledgerCommand,
     statusCommand,
+    signatoryCommand,
+    decideCommand,
     demoCommand,
   ];
   for (const make of commands) {

@@ -48,7 +48,7 @@ export function newPage(terminal: Terminal): Page {
 }
 
 /** Breaks a text at spaces into lines of at most `width`; a longer word has a line of its own. */
-function wrap(text: string, width: number): readonly string[] {
+export function wrap(text: string, width: number): readonly string[] {
   return wrapUnits(text.split(" "), width);
 }
 

@@ -1,20 +1,73 @@
 /** Passphrases: from a file, or typed twice or once at a terminal. Never from an argument. */
 import { readFile } from "node:fs/promises";
 import { stderr, stdin } from "node:process";
+import { createInterface } from "node:readline/promises";
+import { generatePassphrase } from "../crypto/key-file.ts";
 import { ExclaveError } from "../errors.ts";
 
 /** Below this a passphrase is refused where a key is made: it would be the weakest link by far. */
 const LENGTH_MIN = 8;
+/** How often a new passphrase may be mistyped before it is forgotten. */
+const TYPING_TRIES = 3;
 
 export async function newPassphrase(file: string | undefined): Promise<string> {
   if (file !== undefined) return longEnough(await fromFile(file));
-  const first = longEnough(await ask("Passphrase for the new key file: "));
-  if ((await ask("The same again: ")) === first) return first;
+  const first = longEnough(await askHidden("Passphrase for the new key file: "));
+  if ((await askHidden("The same again: ")) === first) return first;
   throw new ExclaveError("usage", "the two passphrases differ. Nothing was made; run it again");
 }
 
 export async function knownPassphrase(file: string | undefined): Promise<string> {
-  return file === undefined ? ask("Passphrase of the key file: ") : fromFile(file);
+  return file === undefined ? askHidden("Passphrase of the key file: ") : fromFile(file);
+}
+
+/**
+ * A passphrase that is made here, shown this once, and typed in again from paper before anything is made with
+ * it. Throws `usage` without a terminal, and when it was not written down rightly.
+ */
+export async function generatedPassphrase(): Promise<string> {
+  if (!stdin.isTTY) {
+    throw new ExclaveError(
+      "usage",
+      "no terminal to show a new passphrase at. Nothing was made; run it at a terminal, or give --passphrase-file FILE",
+    );
+  }
+  const passphrase = generatePassphrase();
+  stderr.write(`
+This passphrase opens the new key. It is shown this once; write it on paper now:
+
+    ${passphrase}
+
+`);
+  for (let tries = 0; tries < TYPING_TRIES; tries++) {
+    const typed = await askHidden("Type it in from the paper: ");
+    if (typed.trim().toLowerCase() === passphrase) return passphrase;
+    stderr.write("That is another one.\n");
+  }
+  throw new ExclaveError(
+    "usage",
+    "the passphrase was not typed as it was shown. Nothing was made; run it again, and another one is made",
+  );
+}
+
+/** True when the person at the terminal answers "yes". Throws `usage` without a terminal. */
+export async function confirmed(question: string, without: string): Promise<boolean> {
+  if (!stdin.isTTY) throw new ExclaveError("usage", without);
+  const reader = createInterface({ input: stdin, output: stderr });
+  try {
+    return (await reader.question(question)).trim().toLowerCase() === "yes";
+  } finally {
+    reader.close();
+  }
+}
+
+/** The first line of a file that holds an age identity, comments aside, as `age-keygen` writes it. */
+export async function identityFrom(file: string): Promise<string> {
+  const text = await readFile(file, "utf8").catch((cause: unknown) => {
+    throw new ExclaveError("usage", `the identity file ${file} cannot be read`, { cause });
+  });
+  const lines = text.split(/\r?\n/).map((line) => line.trim());
+  return lines.find((line) => line !== "" && !line.startsWith("#")) ?? "";
 }
 
 function longEnough(passphrase: string): string {
@@ -36,7 +89,7 @@ async function fromFile(file: string): Promise<string> {
 const END = new Set(["\r", "\n", "\x04"]);
 
 /** Reads a line from the terminal without showing it. */
-async function ask(question: string): Promise<string> {
+export async function askHidden(question: string): Promise<string> {
   if (!stdin.isTTY) {
     throw new ExclaveError(
       "usage",

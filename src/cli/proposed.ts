@@ -1,6 +1,7 @@
 /** What a command says when the State has to decide first: the paper to sign, and how it goes on. */
 import { writeFile } from "node:fs/promises";
 import { resolve } from "node:path";
+import { moment } from "../charter/charter.ts";
 import type { Decision } from "../charter/decision.ts";
 import { sentenceOf } from "../charter/sentences.ts";
 import { toHex } from "../crypto/bytes.ts";
@@ -17,13 +18,13 @@ const NAME_DIGITS = 12;
 export async function sayProposed(
   terminal: Terminal,
   home: Home,
-  { decision }: { readonly decision: Decision },
+  { decision, envelope }: { readonly decision: Decision; readonly envelope?: Uint8Array },
   object: Readonly<Record<string, unknown>>,
   out?: string,
 ): Promise<void> {
   const current = home.known.history.history.at(-1);
   invariant(current, "a State has a charter");
-  const proposal = newProposal("decision", decision, current.payload);
+  const proposal = newProposal("decision", decision, current.payload, envelope);
   const { id, payload } = readProposal(proposal);
   invariant(id === toHex(sha256(payload)), "a proposal is called by its payload");
   const file = await writeProposal(proposal, out ?? `decision-${id.slice(0, NAME_DIGITS)}.json`);
@@ -35,6 +36,8 @@ export async function sayProposed(
     `  decision   ${id}`,
     `  file       ${file}`,
     "",
+    ...(envelope ? ["Home's own seat has signed it.", ""] : []),
+    `Read it again:     exclave decide show ${file}`,
     `Have it signed:    exclave decide sign ${file} --key KEY      (each signatory, anywhere)`,
     `Then hand it in:   exclave decide submit ${file}`,
   ]);
@@ -56,4 +59,29 @@ export async function writeProposal(bytes: Uint8Array, file: string): Promise<st
 /** What home calls its registers. */
 export function registerNames(home: Home): (id: string) => string | undefined {
   return (id) => home.config.inventory.find((details) => details.id === id)?.name;
+}
+
+/**
+ * Refuses a text that names a register: every host country reads reasons, and registers are sealed to them. By
+ * whole words, so that one can still say what one means.
+ */
+export function refuseRegisterNames(home: Home, ...texts: readonly string[]): void {
+  const words = new Set(texts.flatMap((text) => text.toLowerCase().split(/[^a-z0-9._-]+/)));
+  const bare = new Set([...words].map((word) => word.replace(/[._-]+$/, "")));
+  const named = home.config.inventory.find(({ name }) => words.has(name) || bare.has(name));
+  if (!named) return;
+  throw new ExclaveError(
+    "usage",
+    `the text names the register "${named.name}", and every host country would read it. Nothing was changed; say it without that name`,
+  );
+}
+
+/** A day, or a second of it in UTC, as charters write it. Throws `usage`. */
+export function momentFlag(text: string): string {
+  const parsed = moment.safeParse(/^\d{4}-\d\d-\d\d$/.test(text) ? `${text}T00:00:00Z` : text);
+  if (parsed.success) return parsed.data;
+  throw new ExclaveError(
+    "usage",
+    `${text} is not a date: write 2030-01-31, or 2030-01-31T12:00:00Z for a moment`,
+  );
 }

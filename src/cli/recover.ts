@@ -1,18 +1,24 @@
-import { readFile } from "node:fs/promises";
 import { Command } from "commander";
 import { ExclaveError } from "../errors.ts";
 import { recover } from "../registers/recover.ts";
-import { openKey } from "../vault/recovery-key.ts";
+import { refuseExistingHome } from "../vault/home.ts";
 import { homePath } from "./context.ts";
 import { formatAge, formatTime, plural } from "./format.ts";
 import type { MakeCommand } from "./main.ts";
-import { knownPassphrase } from "./passphrase.ts";
+import { recoverySource } from "./recovery-source.ts";
 import { collect } from "./register.ts";
 
 export const recoverCommand: MakeCommand = (terminal) =>
   new Command("recover")
-    .description("on a bare machine: the State's home again, from the recovery key and any k sites")
-    .requiredOption("--key <file>", "the recovery key that `exclave found` made")
+    .description(
+      "on a bare machine: the State's home again, from its key holders' kits and any k sites",
+    )
+    .option("--kit <file>", "the kit of a key holder; once for each who is there", collect, [])
+    .option(
+      "--passphrases <file>",
+      "rehearse without people: the passphrases that a rehearsal wrote",
+    )
+    .option("--key <file>", "of a trial: the recovery key that `exclave found` made")
     .option("--passphrase-file <file>", "its passphrase; asked for when absent")
     .option("--site <dir>", "a site's directory; once for each site that is left", collect, [])
     .option(
@@ -22,21 +28,17 @@ export const recoverCommand: MakeCommand = (terminal) =>
     )
     .action(
       async (flags: {
-        readonly key: string;
+        readonly kit: readonly string[];
+        readonly passphrases?: string;
+        readonly key?: string;
         readonly passphraseFile?: string;
         readonly site: readonly string[];
         readonly acceptStale: boolean;
       }) => {
         if (flags.site.length === 0)
           throw new ExclaveError("usage", "give --site DIR for each site that is left");
-        const file = await readFile(flags.key).catch((cause: unknown) => {
-          throw new ExclaveError("usage", `the key file ${flags.key} cannot be read`, { cause });
-        });
-        const key = await openKey(
-          "recovery-key",
-          file,
-          await knownPassphrase(flags.passphraseFile),
-        );
+        await refuseExistingHome(homePath());
+        const key = await recoverySource(terminal, flags);
         const report = await recover({
           home: homePath(),
           key,

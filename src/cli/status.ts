@@ -1,10 +1,13 @@
 import { Command } from "commander";
+import { standings } from "../charter/history.ts";
+import { custodyStatus } from "../governance/custody.ts";
 import { rootOf } from "../registers/snapshots.ts";
 import type { Catalog } from "../vault/catalog.ts";
 import type { Home, RegisterConfig } from "../vault/home.ts";
 import { parseId } from "../vault/identifiers.ts";
 import { isOpen, openSites } from "../vault/open-sites.ts";
 import { withHome } from "./context.ts";
+import { custodyLines, custodyNeeds } from "./custody-lines.ts";
 import { formatAge, plural } from "./format.ts";
 import type { MakeCommand } from "./main.ts";
 
@@ -30,15 +33,26 @@ export const statusCommand: MakeCommand = (terminal) =>
     .description("one sentence first, then only what needs a person")
     .action(async () => {
       const now = new Date();
-      const { name, registers, debts } = await withHome(async (home, catalog) => ({
-        name: home.charter.name,
-        registers: await Promise.all(
-          home.config.registers.map((register) => registerStatus(home, catalog, register, now)),
-        ),
-        debts: catalog.debts(),
-      }));
+      const { name, charter, custody, declared, registers, debts } = await withHome(
+        async (home, catalog) => ({
+          name: home.charter.name,
+          charter: charterStatus(home, now),
+          custody: await custodyStatus(home),
+          declared: declaredOnly(home),
+          registers: await Promise.all(
+            home.config.registers.map((register) => registerStatus(home, catalog, register, now)),
+          ),
+          debts: catalog.debts(),
+        }),
+      );
       const needs = [
         ...registers.flatMap((register) => register.needs),
+        ...declared.map(
+          ({ name: one }) =>
+            `${one} is vital, and nothing protects it: exclave register add ${one}`,
+        ),
+        ...custodyNeeds(custody, now),
+        ...charter.needs,
         ...debts.map(
           ({ site, shards }) => `site ${site} lacks ${plural(shards, "shard")} that it should have`,
         ),
@@ -48,12 +62,83 @@ export const statusCommand: MakeCommand = (terminal) =>
         needs.length === 0
           ? `${name}: ${registers.length === 1 ? "its register is" : `all ${registers.length} registers are`} protected, every site answers.`
           : `${name}: ${plural(needs.length, "thing")} to see to.`;
-      terminal.result({ state: name, good: needs.length === 0, registers, debts, needs }, [
-        sentence,
-        ...needs.map((need) => `  - ${need}`),
-        ...registers.map((register) => `  ${registerLine(register, now)}`),
-      ]);
+      terminal.result(
+        {
+          state: name,
+          good: needs.length === 0,
+          charter,
+          custody,
+          registers,
+          declared,
+          debts,
+          needs,
+        },
+        [
+          sentence,
+          ...needs.map((need) => `  - ${need}`),
+          ...registers.map((register) => `  ${registerLine(register, now)}`),
+          ...custodyLines(custody, now).map((line) => `  ${line}`),
+          ...charter.lines.map((line) => `  ${line}`),
+        ],
+      );
     });
+
+/** Registers that the State declared vital, and that no site keeps. */
+function declaredOnly(home: Home): readonly { readonly name: string }[] {
+  const bare = new Set(
+    home.charter.registers.filter(({ sites }) => sites.length === 0).map(({ id }) => id),
+  );
+  return home.config.inventory.filter(({ id }) => bare.has(id)).map(({ name }) => ({ name }));
+}
+
+type CharterStatus = {
+  readonly version: number;
+  readonly preset: string;
+  readonly term: number;
+  /** Decisions that are not in effect yet. */
+  readonly open: number;
+  readonly needs: readonly string[];
+  readonly lines: readonly string[];
+};
+
+/** The charter, as far as somebody should know of it today. */
+function charterStatus(home: Home, now: Date): CharterStatus {
+  const { charter, known } = home;
+  const { constitution, version, term } = charter;
+  const open = [...standings({ ...known.history, now }).values()].filter(({ status }) =>
+    ["unsigned", "signed", "waiting", "frozen", "ripe"].includes(status),
+  ).length;
+  const vacant = constitution.seats.filter(({ until }) => Date.parse(until) <= now.getTime());
+  const replaced = known.history.history.some(
+    (one) => one.charter.recovery.kem !== charter.recovery.kem,
+  );
+  return {
+    version,
+    preset: constitution.preset,
+    term,
+    open,
+    needs: [
+      ...(Date.parse(charter.review) <= now.getTime()
+        ? [
+            "the charter is due for review; until then nothing is destroyed: exclave decide propose amend --review DATE",
+          ]
+        : []),
+      ...vacant.map(({ office }) => `the seat of ${office} is vacant`),
+    ],
+    lines: [
+      ...(constitution.preset === "trial"
+        ? []
+        : [
+            `${constitution.seats.length} seats decide (preset ${constitution.preset}), charter version ${version}${open > 0 ? `; ${plural(open, "decision")} not in effect yet: exclave decide list` : ""}`,
+          ]),
+      ...(replaced
+        ? [
+            "the recovery key was replaced: what was protected before, the old one still opens for whoever gets enough sites to give it; dispersal and the release delay alone protect that",
+          ]
+        : []),
+    ],
+  };
+}
 
 async function registerStatus(
   home: Home,

@@ -1,14 +1,14 @@
 /**
- * Key files: a secret under a passphrase, in the age format (https://c2sp.org/age, scrypt recipient,
- * ASCII armor), so that any age tool opens them should Exclave not be at hand.
+ * Key files: a secret under a passphrase, or sealed to a key that its holder has, in the age format
+ * (https://c2sp.org/age, ASCII armor), so that any age tool opens them should Exclave not be at hand.
  */
 import { randomBytes } from "node:crypto";
 import type { Stanza } from "age-encryption";
 import { ExclaveError, invariant } from "../errors.ts";
 import { fromUtf8, utf8 } from "./bytes.ts";
 
-export const KEY_FILE_BYTES_MAX = 64 * 1024;
-export const KEY_FILE_CONTENTS_BYTES_MAX = 32 * 1024;
+export const KEY_FILE_BYTES_MAX = 512 * 1024;
+export const KEY_FILE_CONTENTS_BYTES_MAX = 256 * 1024;
 
 /** log2 of scrypt's N: about a second and 256 MiB, age's own default. */
 const WORK_FACTOR = 18;
@@ -17,7 +17,7 @@ const loadAge = () => import("age-encryption");
 const BINARY_HEADER = "age-encryption.org/";
 
 /**
- * Seals 1 to 32768 bytes under a passphrase; takes about a second, on purpose. Throws `usage` for an
+ * Seals 1 to 262144 bytes under a passphrase; takes about a second, on purpose. Throws `usage` for an
  * empty passphrase.
  *
  * @param options.workFactor log2 of scrypt's N, 10 to 20; below 18 only in tests
@@ -35,7 +35,7 @@ export async function sealKeyFile(
   );
   invariant(
     contents.byteLength > 0 && contents.byteLength <= KEY_FILE_CONTENTS_BYTES_MAX,
-    "a key file holds 1 to 32768 bytes",
+    "a key file holds 1 to 262144 bytes",
   );
   checkPassphrase(passphrase);
   const { armor, Encrypter } = await loadAge();
@@ -52,7 +52,7 @@ export async function sealKeyFile(
  * tell those apart.
  */
 export async function openKeyFile(bytes: Uint8Array, passphrase: string): Promise<Uint8Array> {
-  if (bytes.byteLength > KEY_FILE_BYTES_MAX) throw badKey("it is larger than 64 KiB");
+  if (bytes.byteLength > KEY_FILE_BYTES_MAX) throw badKey("it is larger than 512 KiB");
   checkPassphrase(passphrase);
   const { armor, Decrypter } = await loadAge();
   const isBinary = Buffer.from(bytes).toString("latin1").startsWith(BINARY_HEADER);
@@ -77,6 +77,77 @@ export async function openKeyFile(bytes: Uint8Array, passphrase: string): Promis
       );
     }
     throw badKey("it is not a file that a passphrase opens", cause);
+  }
+}
+
+/** Recipients have 1960 characters or so, identities fewer; neither is worth reading beyond that. */
+const KEY_TEXT_MAX = 4096;
+
+/**
+ * Seals 1 to 262144 bytes to any age recipient: a key that its holder has already, in software (`age1…`,
+ * `age1pq1…`) or in a device (`age1tag1…`, `age1tagpq1…`, which age's plugins open). Throws `usage` for what is
+ * none; recipients carry a checksum.
+ *
+ * @returns the ASCII-armored file
+ */
+export async function sealKeyFileTo(contents: Uint8Array, recipient: string): Promise<Uint8Array> {
+  invariant(
+    contents.byteLength > 0 && contents.byteLength <= KEY_FILE_CONTENTS_BYTES_MAX,
+    "a key file holds 1 to 262144 bytes",
+  );
+  const { armor, Encrypter } = await loadAge();
+  const encrypter = new Encrypter();
+  try {
+    if (recipient.length > KEY_TEXT_MAX) throw new Error("too long");
+    encrypter.addRecipient(recipient);
+  } catch {
+    // Without the cause: whoever mixed up the halves gave the identity, and the message may quote it.
+    throw new ExclaveError(
+      "usage",
+      "What was given is no age recipient: one begins with age1 and is copied whole. Nothing was written; copy it again.",
+    );
+  }
+  return utf8(armor.encode(await encrypter.encrypt(contents)));
+}
+
+/**
+ * The contents of what `sealKeyFileTo` made, armored or binary. Throws `wrong-passphrase` for what is no age
+ * identity, and for one that does not open it; `bad-key` when it is damaged.
+ *
+ * @param identity begins with `AGE-SECRET-KEY-`
+ */
+export async function openKeyFileWith(bytes: Uint8Array, identity: string): Promise<Uint8Array> {
+  if (bytes.byteLength > KEY_FILE_BYTES_MAX) throw badKey("it is larger than 512 KiB");
+  const { armor, Decrypter } = await loadAge();
+  const decrypter = new Decrypter();
+  let refused = false;
+  try {
+    if (identity.length > KEY_TEXT_MAX) throw new Error("too long");
+    decrypter.addIdentity(identity);
+  } catch {
+    // Without the cause, which may quote the identity.
+    throw new ExclaveError(
+      "wrong-passphrase",
+      "What was given is no age identity: one begins with AGE-SECRET-KEY- and is copied whole. Nothing was changed.",
+    );
+  }
+  // Identities are asked in turn, so this one is asked only where the first did not fit.
+  decrypter.addIdentity({
+    unwrapFileKey() {
+      refused = true;
+      return null;
+    },
+  });
+  const isBinary = Buffer.from(bytes).toString("latin1").startsWith(BINARY_HEADER);
+  try {
+    return await decrypter.decrypt(isBinary ? bytes : armor.decode(fromUtf8(bytes)));
+  } catch (cause) {
+    if (!refused) throw badKey("it is damaged", cause);
+    throw new ExclaveError(
+      "wrong-passphrase",
+      "The age identity does not open the key file. The file was not changed; try the identity that it was sealed to.",
+      { cause },
+    );
   }
 }
 

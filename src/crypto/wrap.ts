@@ -13,7 +13,7 @@ import { concat, utf8, wipe } from "./bytes.ts";
 import { hkdfSha256 } from "./hash.ts";
 import { type KemKeyPair, kemDecapsulate, kemEncapsulate } from "./kem.ts";
 
-export const WRAP_SECRET_BYTES_MAX = 64 * 1024;
+export const WRAP_SECRET_BYTES_MAX = 256 * 1024;
 export const WRAP_CONTEXT_BYTES_MAX = 512;
 
 const LABEL = concat(utf8("exclave/v1 wrap"), Uint8Array.of(0));
@@ -26,13 +26,13 @@ export interface Wrap {
 }
 
 /**
- * Wraps 1 to 65536 bytes for `publicKey`, whose holder must present the same context (at most 512
+ * Wraps 1 to 262144 bytes for `publicKey`, whose holder must present the same context (at most 512
  * bytes) to open them. Throws `bad-key` for an invalid public key.
  */
 export function wrapTo(publicKey: Uint8Array, secret: Uint8Array, context: Uint8Array): Wrap {
   invariant(
     secret.byteLength > 0 && secret.byteLength <= WRAP_SECRET_BYTES_MAX,
-    "a wrapped secret has 1 to 65536 bytes",
+    "a wrapped secret has 1 to 262144 bytes",
   );
   const { sharedSecret, ciphertext } = kemEncapsulate(publicKey);
   const { key, nonce } = derive(sharedSecret, context);

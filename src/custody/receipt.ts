@@ -245,9 +245,14 @@ export function verifyReceipt(
           ? "answers another request"
           : undefined;
   if (differs !== undefined) throw refused(receipt, expected.index, differs);
-  const answer = sha256(ANSWER_LABEL, fromHex(receipt.shareProof, 32));
-  if (!equalConstantTime(answer, request.answer)) {
-    throw refused(receipt, expected.index, "was made without the share");
+  verifyAnswer(receipt, request.answer);
+}
+
+/** That a receipt's proof is the one that was made ready. Throws `altered` when it is not. */
+export function verifyAnswer(receipt: Receipt, answer: Uint8Array): void {
+  const given = sha256(ANSWER_LABEL, fromHex(receipt.shareProof, 32));
+  if (!equalConstantTime(given, answer)) {
+    throw refused(receipt, receipt.index, "was made without the share");
   }
 }
 
@@ -276,7 +281,8 @@ function tokenOf(
   return hmacSha256(key, TOKEN_LABEL, markContext(receipt), challenge, utf8(receipt.time));
 }
 
-function requestId(challenge: Uint8Array): Uint8Array {
+/** A request's name: 32 bytes, which do not tell the challenge. */
+export function requestId(challenge: Uint8Array): Uint8Array {
   checkChallenge(challenge);
   return sha256(REQUEST_LABEL, challenge);
 }

@@ -38,6 +38,8 @@ const peopleSchema = z.strictObject({
   people: z.array(z.strictObject({ person: hex(32), name: z.string().min(1).max(200) })).max(256),
   /** Of the share set in force, in the order of index; empty where duress cannot be told. */
   markKeys: z.array(markKeysSchema).max(32),
+  /** The annex that this one adds to, by its digest: who named others could not open it. */
+  adds: hex(32).optional(),
   random: hex(16),
 });
 /** The annex about people. */
@@ -64,6 +66,14 @@ export function peopleOf(
   };
 }
 
+/**
+ * An annex about people who join, for who names them where nobody can open the annex in force: it has a salt
+ * of its own, and that one is part of it.
+ */
+export function peopleWhoJoin(names: readonly string[], adds: string): People {
+  return { ...peopleOf(names), adds };
+}
+
 /** What the charter says of an annex. */
 export function digestOf(content: object): string {
   return toHex(sha256(encodeJson(content)));
@@ -78,12 +88,12 @@ export function sealAnnex(
   content: object,
   { state, recovery }: { readonly state: string; readonly recovery: Charter["recovery"] },
   by: { readonly agent: SigningKey; readonly time: Date },
-): StoredDocument {
+): StoredDocument & { readonly digest: string } {
   const plaintext = encodeJson(content);
   const digest = toHex(sha256(plaintext));
   const publicKey = fromBase64(recovery.kem);
   const { encapsulation, sealed } = wrapTo(publicKey, plaintext, contextOf(state, digest));
-  return signDocument(
+  const document = signDocument(
     {
       kind: "annex",
       format: 1,
@@ -98,6 +108,7 @@ export function sealAnnex(
     },
     [by.agent],
   );
+  return { ...document, digest };
 }
 
 /** Opens an annex with the recovery key. Throws `altered` when it does not open, or is not what it says. */
@@ -119,34 +130,44 @@ export function readPeople(content: unknown): People | undefined {
   return parsed.success ? parsed.data : undefined;
 }
 
+/** What the annexes of a State say. */
+export type Annexes = {
+  readonly inventory: readonly RegisterDetails[];
+  /** What else was sealed, as it is: for who knows what it is. */
+  readonly others: readonly unknown[];
+};
+
 /**
- * Opens every annex that the charter names, and keeps them as they are for the home that is being made.
- * Returns what registers are called; an annex that no site has is named, and missed.
+ * Opens every annex of these digests, and keeps them as they are for the home that is being made. One that no
+ * site has is named, and missed.
  */
 export async function openAnnexes(
   home: string,
   places: readonly SitePlace[],
   known: KnownState,
+  digests: readonly string[],
   key: KemKeyPair,
   onNotice: (notice: string) => void,
-): Promise<readonly RegisterDetails[]> {
-  const { charter } = known;
-  const wanted = new Set([charter.annex, ...charter.registers.map(({ details }) => details)]);
+): Promise<Annexes> {
+  const wanted = new Set(digests);
   const inventory: RegisterDetails[] = [];
+  const others: unknown[] = [];
   for (const id of await documentIds(places, "annex")) {
     try {
       const bytes = await fetchDocument(places, "annex", id);
       const { document } = openDocument("annex", bytes, agentKeys(known));
       if (document.state !== known.id || !wanted.has(document.digest)) continue;
-      const details = registerDetailsSchema.safeParse(openAnnex(document, key));
+      const content = openAnnex(document, key);
       await saveAnnex(home, id, bytes);
       wanted.delete(document.digest);
+      const details = registerDetailsSchema.safeParse(content);
       if (details.success) inventory.push(details.data);
+      else others.push(content);
     } catch (error) {
       if (!isExclaveError(error)) throw error;
       onNotice(`annex/${id} was left out: ${error.message}`);
     }
   }
   for (const digest of wanted) onNotice(`no site has the annex ${digest.slice(0, 16)}`);
-  return inventory;
+  return { inventory, others };
 }

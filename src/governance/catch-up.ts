@@ -1,11 +1,11 @@
 /** A home that was put back from a backup, or lost a file: its ledger and documents again, from the sites. */
 import { isExclaveError } from "../errors.ts";
-import { GOVERNING_KINDS } from "../ledger/entry.ts";
+import { GOVERNING_KINDS, RECORD_KINDS } from "../ledger/entry.ts";
 import { agreeOnHead } from "../ledger/freshness.ts";
 import { catchUp, headsAt } from "../ledger/from-sites.ts";
 import type { Home } from "../vault/home.ts";
 import { parseId } from "../vault/identifiers.ts";
-import type { GoverningKind } from "../vault/known-state.ts";
+import type { LedgerDocumentKind } from "../vault/known-state.ts";
 import { isOpen, type SitePlace } from "../vault/open-sites.ts";
 import { fetchDocument } from "../vault/site-documents.ts";
 
@@ -21,8 +21,8 @@ export async function catchUpHome(home: Home, places: readonly SitePlace[]): Pro
     const { signed, earlier } = agreeOnHead(answers, { demands: [], acceptStale: true });
     const sites = open.map(({ site }) => site);
     const caughtUp = await catchUp(log, signed, sites, earlier);
-    for (const { kind, envelope } of log.entriesOf(GOVERNING_KINDS)) {
-      await keepDocument(home, open, kind as GoverningKind, envelope);
+    for (const { kind, envelope } of log.entriesOf([...GOVERNING_KINDS, ...RECORD_KINDS])) {
+      await keepDocument(home, open, kind as LedgerDocumentKind, envelope);
     }
     return caughtUp.added;
   });
@@ -33,7 +33,7 @@ export async function catchUpHome(home: Home, places: readonly SitePlace[]): Pro
 async function keepDocument(
   home: Home,
   places: readonly SitePlace[],
-  kind: GoverningKind,
+  kind: LedgerDocumentKind,
   id: string,
 ): Promise<void> {
   try {

@@ -2,18 +2,20 @@
  * Decisions at home: an order becomes a paper, the paper gathers signatures, the ledger takes it in, and when it
  * is ripe the charter follows. In a trial, where home keeps the one seat's key, all of it happens at once.
  */
-import { assess, keysFor, type Standing } from "../charter/assess.ts";
+import { assess, frozenUntil, keysFor, type Logged, type Standing } from "../charter/assess.ts";
 import { momentOf } from "../charter/charter.ts";
 import {
-  addSignature,
   type Decision,
+  type Freeze,
   type OpenedPaper,
   openPaper,
   type PaperKind,
   signPaper,
+  type Veto,
 } from "../charter/decision.ts";
 import { charterAfter, nextToEnact, openDecision } from "../charter/history.ts";
 import { applyOrder, type Order } from "../charter/orders.ts";
+import { seatKeys, seatsThatSigned } from "../charter/thresholds.ts";
 import { toHex } from "../crypto/bytes.ts";
 import { envelopeId } from "../crypto/dsse.ts";
 import type { SigningKey } from "../crypto/signing.ts";
@@ -41,6 +43,8 @@ export type Grounds = {
   readonly reason: string;
   readonly citation: string;
   readonly validDays?: number;
+  /** Of a destructive order: the announcement that it carries out, by its id. */
+  readonly carriesOut?: string;
 };
 
 /**
@@ -70,6 +74,7 @@ export async function draftDecision(
     checkpoint: { size: head.size, root: toHex(head.root) },
     notBefore: momentOf(now),
     notAfter: momentOf(new Date(now.getTime() + validMs)),
+    ...(grounds.carriesOut === undefined ? {} : { carriesOut: grounds.carriesOut }),
     random: documentRandom(),
   };
 }
@@ -80,21 +85,38 @@ export type Decided = { readonly id: string; readonly standing: Standing };
 /** An order that was decided, or the decision that is to be signed first. */
 export type Given =
   | ({ readonly status: "decided" } & Decided)
-  | { readonly status: "proposed"; readonly decision: Decision };
+  /** With home's own signature, where it has a seat that signs with others. */
+  | { readonly status: "proposed"; readonly decision: Decision; readonly envelope?: Uint8Array };
 
 /**
  * Gives an order: decided and brought to the sites where home's own seat can decide alone, and otherwise
- * the decision for people to sign. Throws as `decide`, `requireCurrent` and `requirePublished` do.
+ * the decision for people to sign. Throws as `submit`, `requireCurrent` and `requirePublished` do.
  */
 export async function give(home: Home, order: Order, grounds: Grounds, now: Date): Promise<Given> {
-  if (!home.seat) {
+  const seat = ownSeat(home);
+  if (!seat) {
     return { status: "proposed", decision: await draftDecision(home, order, grounds, now) };
   }
   const places = await openAllSites(home);
   await requireCurrent(home, places);
-  const decided = await decide(home, order, grounds, now);
+  const decision = await draftDecision(home, order, grounds, now);
+  const envelope = signPaper(decision, seat);
+  const opened = openDecision(envelope, home.state, home.charter);
+  if (standingOf(home, opened, now).status === "unsigned") {
+    return { status: "proposed", decision, envelope };
+  }
+  const decided = await submit(home, [envelope], now);
   requirePublished(home, await publish(home, places));
   return { status: "decided", ...decided };
+}
+
+/** In a trial: the one seat's key, which home keeps. Undefined as soon as the State has other seats. */
+export function ownSeat(home: Home): SigningKey | undefined {
+  const { seat } = home;
+  const { constitution } = home.charter;
+  return seat && constitution.seats.length === 1 && seatKeys(constitution).has(seat.id)
+    ? seat
+    : undefined;
 }
 
 /**
@@ -131,11 +153,14 @@ export async function submit(
 ): Promise<Decided> {
   const opened = envelopes.map((envelope) => openDecision(envelope, home.state, home.charter));
   for (const one of opened) requireSigned(home, one, now);
-  await enter(
-    home,
-    opened.map(({ envelope }) => documentOf("decision", envelope)),
-    now,
-  );
+  const fresh = opened.filter((one) => !isLogged(home.known.history.decisions, one));
+  if (fresh.length > 0) {
+    await enter(
+      home,
+      fresh.map(({ envelope }) => documentOf("decision", envelope)),
+      now,
+    );
+  }
   await enactRipe(home, now);
   const [first] = opened;
   invariant(first, "there is something to submit");
@@ -163,6 +188,14 @@ export function standingOf(home: Home, opened: OpenedPaper<"decision">, now: Dat
   return assess(opened, { ...home.known.history, now });
 }
 
+/** True when the ledger has a paper with all the signatures that this copy of it brings. */
+function isLogged(logged: readonly Logged<PaperKind>[], { id, keyIds }: OpenedPaper<PaperKind>) {
+  const known = new Set(
+    logged.filter(({ opened }) => opened.id === id).flatMap(({ opened }) => opened.keyIds),
+  );
+  return keyIds.every((keyId) => known.has(keyId));
+}
+
 /** Takes a veto or a freeze into the ledger. Whether it counts, the seats that signed it decide. */
 export async function object(
   home: Home,
@@ -170,9 +203,109 @@ export async function object(
   envelope: Uint8Array,
   now: Date,
 ): Promise<string> {
-  const { id } = openPaper(kind, envelope, home.state, keysFor([home.charter]));
-  await enter(home, [documentOf(kind, envelope)], now);
-  return id;
+  const { vetoes, freezes } = home.known.history;
+  const opened = openPaper(kind, envelope, home.state, keysFor([home.charter]));
+  if (!isLogged(kind === "veto" ? vetoes : freezes, opened)) {
+    await enter(home, [documentOf(kind, envelope)], now);
+  }
+  return opened.id;
+}
+
+/** The veto of a decision, for seats to sign. */
+export function draftVeto(state: string, decision: string, reason: string, now: Date): Veto {
+  return {
+    kind: "veto",
+    format: 1,
+    state,
+    decision,
+    reason,
+    time: momentOf(now),
+    random: documentRandom(),
+  };
+}
+
+/** A freeze from now on, for seats to sign. */
+export function draftFreeze(state: string, days: number, reason: string, now: Date): Freeze {
+  const until = new Date(now.getTime() + days * DAY_SECONDS * 1000);
+  return {
+    kind: "freeze",
+    format: 1,
+    state,
+    from: momentOf(now),
+    until: momentOf(until),
+    reason,
+    random: documentRandom(),
+  };
+}
+
+/** A veto in the ledger: the seats that veto the decision by now, and where that stands. */
+export type Vetoed = {
+  readonly id: string;
+  readonly decision: string;
+  readonly seats: readonly string[];
+  /** Undefined for a decision that the ledger does not have yet. */
+  readonly standing?: Standing;
+};
+
+/**
+ * Takes a veto into the ledger. Whether it counts, the seats that signed it decide; one of a decision that the
+ * ledger does not have yet counts when that comes. Throws `usage` when it comes too late.
+ */
+export async function takeVeto(home: Home, envelope: Uint8Array, now: Date): Promise<Vetoed> {
+  const { decision } = openPaper("veto", envelope, home.state, keysFor([home.charter])).paper;
+  const before = standingOfId(home, decision, now);
+  if (before?.status === "enacted") {
+    throw new ExclaveError(
+      "usage",
+      `the veto comes too late: the decision took effect on ${before.at.toISOString()}. Nothing was changed`,
+    );
+  }
+  const id = await object(home, "veto", envelope, now);
+  const standing = standingOfId(home, decision, now);
+  const seats = vetoingSeats(home, decision, now);
+  return { id, decision, seats, ...(standing ? { standing } : {}) };
+}
+
+/** The seats under vetoes of a decision that the ledger has. */
+export function vetoingSeats(home: Home, decision: string, now: Date): readonly string[] {
+  const keyIds = home.known.history.vetoes
+    .filter(({ opened }) => opened.paper.decision === decision)
+    .flatMap(({ opened }) => opened.keyIds);
+  return seatsThatSigned(home.charter.constitution, keyIds, now).map(({ name }) => name);
+}
+
+/** A freeze in the ledger: the seats under it, and until when decisions are frozen, if they are. */
+export type Frozen = {
+  readonly id: string;
+  readonly seats: readonly string[];
+  readonly needed: number;
+  readonly until?: Date;
+};
+
+/** Takes a freeze into the ledger. It holds as soon as the ledger has enough seats' signatures under it. */
+export async function takeFreeze(home: Home, envelope: Uint8Array, now: Date): Promise<Frozen> {
+  const id = await object(home, "freeze", envelope, now);
+  return { id, ...freezeOf(home, id, now) };
+}
+
+/** Where a freeze stands that the ledger has. */
+export function freezeOf(home: Home, id: string, now: Date): Omit<Frozen, "id"> {
+  const { constitution } = home.charter;
+  const keyIds = home.known.history.freezes
+    .filter(({ opened }) => opened.id === id)
+    .flatMap(({ opened }) => opened.keyIds);
+  const until = frozenUntil({ ...home.known.history, now }, home.charter);
+  return {
+    seats: seatsThatSigned(constitution, keyIds, now).map(({ name }) => name),
+    needed: constitution.freezeSignatures,
+    ...(until ? { until } : {}),
+  };
+}
+
+/** Where a decision stands that the ledger has, by its id. */
+export function standingOfId(home: Home, id: string, now: Date): Standing | undefined {
+  const logged = home.known.history.decisions.find(({ opened }) => opened.id === id);
+  return logged && standingOf(home, logged.opened, now);
 }
 
 /** Lets what became ripe meanwhile take effect, whoever runs first. */
@@ -195,16 +328,10 @@ export async function enactRipe(home: Home, now: Date): Promise<number> {
     if (!ripe) return enacted;
     const { id, payload } = charterAfter(facts, ripe);
     await enter(home, [{ kind: "charter", id, bytes: payload }], now);
+    // It counts when enough witnesses have seen it; to enter it again would bring it no further.
+    if (home.known.charterId !== id) return enacted;
   }
   return ENACT_AT_ONCE_MAX;
-}
-
-/** The paper with this key's signature: the first, or one more. */
-export function signWith(
-  key: SigningKey,
-  paper: Parameters<typeof signPaper>[0] | OpenedPaper<PaperKind>,
-): Uint8Array {
-  return "envelope" in paper ? addSignature(paper, key) : signPaper(paper, key);
 }
 
 function documentOf(kind: GoverningDocument["kind"], envelope: Uint8Array): GoverningDocument {

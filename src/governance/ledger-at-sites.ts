@@ -6,10 +6,12 @@ import { openPaper } from "../charter/decision.ts";
 import { ExclaveError, isExclaveError } from "../errors.ts";
 import { newestAt, publishTo, relationOf, type SignedHead } from "../ledger/at-sites.ts";
 import { verifyCheckpoint } from "../ledger/checkpoint.ts";
-import { GOVERNING_KINDS, type LedgerEntry } from "../ledger/entry.ts";
+import { findCheckpoint } from "../ledger/checkpoints-at-sites.ts";
+import { GOVERNING_KINDS, type LedgerEntry, RECORD_KINDS } from "../ledger/entry.ts";
+import type { TreeHead } from "../ledger/tree-head.ts";
 import type { Site } from "../sites/site.ts";
 import type { Home } from "../vault/home.ts";
-import { type Generation, type GoverningKind, ledgerKeysOf } from "../vault/known-state.ts";
+import { type Generation, type LedgerDocumentKind, ledgerKeysOf } from "../vault/known-state.ts";
 import { isOpen, openSite, type SitePlace } from "../vault/open-sites.ts";
 import type { QuorumWriter } from "../vault/quorum-writer.ts";
 import { documentIds, fetchDocument } from "../vault/site-documents.ts";
@@ -20,7 +22,7 @@ export type HeldHeads = ReadonlyMap<string, SignedHead | undefined>;
 
 /** A document that is to come into the ledger. */
 export type GoverningDocument = {
-  readonly kind: GoverningKind;
+  readonly kind: LedgerDocumentKind;
   /** SHA-256 of the bytes. */
   readonly id: string;
   readonly bytes: Uint8Array;
@@ -125,9 +127,12 @@ export type PublishFailures = ReadonlyMap<string, string>;
  */
 export async function publish(home: Home, places: readonly SitePlace[]): Promise<PublishFailures> {
   const failures = new Map<string, string>();
+  // One that is marked and not admitted yet, or was expelled, gets nothing.
+  const admitted = new Set(home.charter.sites.map(({ name }) => name));
   await home.withGenerations((generations) =>
     Promise.all(
       places.map(async (place) => {
+        if (!admitted.has(place.name)) return;
         if (!isOpen(place)) {
           failures.set(place.name, place.problem);
           return;
@@ -199,19 +204,55 @@ async function publishGeneration(
   site: Site,
   held?: SignedHead,
 ): Promise<void> {
-  const { log, closedAt } = generations[index] ?? {};
-  const latest = log?.latest();
-  if (!log || !latest) return;
+  const generation = generations[index];
+  const latest = generation?.log.latest();
+  if (!generation || !latest) return;
+  const { log, closedAt } = generation;
   const keys = ledgerKeysOf(home.config.ledgers[index] ?? { keys: [] });
   const { head } = verifyCheckpoint(latest.checkpoint, keys);
-  const there = held ?? (await newestAt(site, keys));
-  for (const { position, kind, envelope } of log.entriesOf(GOVERNING_KINDS)) {
+  const there = held ?? (await heldAt(site, generation, head));
+  for (const { position, kind, envelope } of log.entriesOf([...GOVERNING_KINDS, ...RECORD_KINDS])) {
     // A document is at a site before the first checkpoint that covers it.
     if (position < (there?.head.size ?? 0)) continue;
     if (kind === "succession" || (closedAt !== undefined && position >= closedAt)) continue;
-    await site.put(`${kind}/${envelope}`, [home.document(kind as GoverningKind, envelope)]);
+    const bytes = documentOf(home, kind as LedgerDocumentKind, envelope);
+    if (bytes) await site.put(`${kind}/${envelope}`, [bytes]);
   }
-  await publishTo(site, log, { head, checkpoint: latest.checkpoint }, there);
+  try {
+    await publishTo(site, log, { head, checkpoint: latest.checkpoint }, there);
+  } catch (error) {
+    // What an old home wrote there into a closed ledger stays; the other sites have what counts.
+    if (closedAt === undefined || !isExclaveError(error, "exists")) throw error;
+  }
+}
+
+/**
+ * The checkpoint of this ledger that a site holds. In a generation that was closed an old home may have gone on
+ * writing: what it added is passed over. Throws `altered` when the open one has forked.
+ */
+async function heldAt(
+  site: Site,
+  { log, closedAt }: Generation,
+  head: TreeHead,
+): Promise<SignedHead | undefined> {
+  const newest = await newestAt(site, log.keys);
+  if (closedAt === undefined) relationOf(log, [{ site: site.identity.name, signed: newest }]);
+  else if (newest && !["same", "behind"].includes(log.relation(newest.head))) {
+    return findCheckpoint([site], log.keys, head);
+  }
+  return newest;
+}
+
+/** A document that home keeps; undefined for a record that was lost on the way, which nothing follows from. */
+function documentOf(home: Home, kind: LedgerDocumentKind, id: string): Uint8Array | undefined {
+  try {
+    return home.document(kind, id);
+  } catch (error) {
+    if (isExclaveError(error, "altered") && RECORD_KINDS.some((one) => one === kind)) {
+      return undefined;
+    }
+    throw error;
+  }
 }
 
 /** Last: who finds a succession finds all that it opens. */

@@ -1,19 +1,13 @@
 /**
  * A State as its sites tell it, for who has nothing but its id: the founding charter, which has that id as its
- * hash; the ledger's generations, each to the largest checkpoint that a site confirms; and every document that
- * they name. Nothing is believed before all of it fits.
+ * hash; the ledger's generations, each to where the next one closed it, and the newest to the largest checkpoint
+ * that a site confirms; and every document that they name. Nothing is believed before all of it fits.
  */
-
 import { readCharter } from "../charter/charter.ts";
-import { openPaper } from "../charter/decision.ts";
-import type { Succession } from "../charter/succession.ts";
-import { toHex } from "../crypto/bytes.ts";
-import { envelopeId } from "../crypto/dsse.ts";
 import { ExclaveError, invariant, isExclaveError } from "../errors.ts";
-import { GOVERNING_KINDS } from "../ledger/entry.ts";
-import { agreeOnHead, type HeadAnswer } from "../ledger/freshness.ts";
-import { catchUp, gatherCheckpoints, headsAt } from "../ledger/from-sites.ts";
-import { Log } from "../ledger/log.ts";
+import { GOVERNING_KINDS, RECORD_KINDS } from "../ledger/entry.ts";
+import type { HeadAnswer } from "../ledger/freshness.ts";
+import { gatherCheckpoints } from "../ledger/from-sites.ts";
 import type { LedgerVerifierKeys } from "../ledger/log-key.ts";
 import type { Site } from "../sites/site.ts";
 import { ledgerFile, saveDocument } from "../vault/home.ts";
@@ -24,9 +18,11 @@ import {
   type KnownState,
   knowState,
   ledgerKeysOf,
+  type RecordKind,
   witnessesOf,
 } from "../vault/known-state.ts";
-import { documentIds, fetchDocument } from "../vault/site-documents.ts";
+import { fetchDocument } from "../vault/site-documents.ts";
+import { readGeneration } from "./branches.ts";
 
 type OpenPlace = { readonly name: string; readonly site: Site };
 
@@ -56,6 +52,7 @@ export async function readState(
   onNotice: (notice: string) => void,
 ): Promise<ReadState> {
   const founding = await fetchFounding(places, state);
+  const sites = places.map(({ site }) => site);
   const documents = new Map<string, Uint8Array>();
   const documentOf = (kind: GoverningKind, id: string): Uint8Array => {
     const bytes = documents.get(`${kind}/${id}`);
@@ -63,27 +60,30 @@ export async function readState(
     return bytes;
   };
   const generations: Generation[] = [];
-  const keys: LedgerVerifierKeys[] = [ledgerKeysOf(readCharter(founding).charter.ledger)];
+  const keys: LedgerVerifierKeys[] = [];
+  const know = async (last: Generation): Promise<KnownState> => {
+    await fetchDocuments(home, last, places, documents);
+    // Times are told by cosigned checkpoints, and whose cosignatures count, the charters say.
+    await gatherCheckpoints(last.log, sites, witnessesIn(documents), "branch");
+    return knowState(founding, [...generations, last], documentOf, new Date());
+  };
+  let { charter } = readCharter(founding);
   try {
     for (;;) {
-      const [generation, answers] = await readGeneration(
-        home,
-        generations.length + 1,
-        keys,
-        places,
-      );
+      const own = ledgerKeysOf(charter.ledger);
+      const file = ledgerFile(home, keys.length + 1);
+      const source = { state, keys: own, file, charter, places, know, onNotice };
+      const { generation, known, next, answers } = await readGeneration(source);
       generations.push(generation);
-      await fetchDocuments(home, generation, places, documents);
-      // Times are told by cosigned checkpoints, and whose cosignatures count, the charters say.
-      const sites = places.map(({ site }) => site);
-      await gatherCheckpoints(generation.log, sites, witnessesIn(documents));
-      const known = knowState(founding, generations, documentOf, new Date());
-      const next = await successionAfter(known, generation.log, places, onNotice);
-      if (!next || generations.length >= GENERATIONS_MAX) {
-        return { known, generations, keys, answers };
+      keys.push(own);
+      if (!next) return { known, generations, keys, answers };
+      if (generations.length >= GENERATIONS_MAX) {
+        throw new ExclaveError(
+          "malformed",
+          `the ledger has more than ${GENERATIONS_MAX} generations`,
+        );
       }
-      generations.splice(-1, 1, { log: generation.log, closedAt: next.closes.size });
-      keys.push(ledgerKeysOf(next.ledger));
+      charter = { ...known.charter, ledger: next.ledger };
     }
   } catch (error) {
     for (const { log } of generations) log.close();
@@ -117,28 +117,6 @@ async function fetchFounding(places: readonly OpenPlace[], state: string): Promi
   }
 }
 
-async function readGeneration(
-  home: string,
-  number: number,
-  keys: readonly LedgerVerifierKeys[],
-  places: readonly OpenPlace[],
-): Promise<readonly [Generation, readonly HeadAnswer[]]> {
-  const own = keys[number - 1];
-  invariant(own, "each generation has its keys");
-  const answers = await headsAt(places, own);
-  // Whether so many answered that nothing newer is hidden is asked when it is known who there is to ask.
-  const agreed = agreeOnHead(answers, { demands: [], acceptStale: true });
-  const log = Log.open(ledgerFile(home, number), own);
-  try {
-    const sites = places.map(({ site }) => site);
-    await catchUp(log, agreed.signed, sites, agreed.earlier);
-  } catch (error) {
-    log.close();
-    throw error;
-  }
-  return [{ log }, answers];
-}
-
 async function fetchDocuments(
   home: string,
   { log }: Generation,
@@ -146,6 +124,7 @@ async function fetchDocuments(
   documents: Map<string, Uint8Array>,
 ): Promise<void> {
   for (const { kind, envelope } of log.entriesOf(GOVERNING_KINDS)) {
+    if (documents.has(`${kind}/${envelope}`)) continue;
     const bytes = await fetchDocument(
       places,
       kind as GoverningKind,
@@ -154,46 +133,14 @@ async function fetchDocuments(
     await saveDocument(home, kind as GoverningKind, envelope, bytes);
     documents.set(`${kind}/${envelope}`, bytes);
   }
-}
-
-/** The succession that closed a ledger, when its next generation has begun; of several the last. */
-async function successionAfter(
-  { id, charter, recoverySigning }: KnownState,
-  log: Log,
-  places: readonly OpenPlace[],
-  onNotice: (notice: string) => void,
-): Promise<Succession | undefined> {
-  // Of the charter in force where the ledger ends: a key that was replaced closes nothing.
-  const trusted = new Map([[recoverySigning.id, recoverySigning]]);
-  const begun: Succession[] = [];
-  for (const object of await documentIds(places, "succession")) {
+  // Nothing follows from a record: one that no site has is missed, and stops nothing.
+  for (const { kind, envelope } of log.entriesOf(RECORD_KINDS)) {
     try {
-      const bytes = await fetchDocument(places, "succession", object);
-      invariant(envelopeId(bytes) === object, "a document has the hash that it was fetched by");
-      const { paper } = openPaper("succession", bytes, id, trusted);
-      if (paper.ledger.generation !== charter.ledger.generation + 1) continue;
-      if (!closes(log, paper)) {
-        onNotice(
-          `succession/${object} was left out: it closes a ledger that these sites do not have`,
-        );
-        continue;
-      }
-      const heads = await headsAt(places, ledgerKeysOf(paper.ledger));
-      if (heads.some((one) => "signed" in one && one.signed)) begun.push(paper);
+      const id = parseId("DocumentId", envelope);
+      const bytes = await fetchDocument(places, kind as RecordKind, id);
+      await saveDocument(home, kind as RecordKind, envelope, bytes);
     } catch (error) {
-      if (!isExclaveError(error) || error.code === "bug") throw error;
-      onNotice(`succession/${object} was left out: ${error.message}`);
+      if (!isExclaveError(error, "not-found")) throw error;
     }
   }
-  if (begun.length > 1) {
-    onNotice(
-      `the recovery key was used ${begun.length} times on one ledger: of the homes that came of it, only the last one counts`,
-    );
-  }
-  const order = (one: Succession): string => `${one.time} ${one.random}`;
-  return begun.toSorted((a, b) => (order(a) < order(b) ? 1 : -1))[0];
-}
-
-function closes(log: Log, { closes: { origin, size, root } }: Succession): boolean {
-  return log.keys[0].name === origin && size <= log.size && toHex(log.head(size).root) === root;
 }

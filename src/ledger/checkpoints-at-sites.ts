@@ -8,13 +8,20 @@ import { JUNK_MAX, namedCheckpoints, readCheckpoint, type SignedHead } from "./a
 import { bareCheckpoint, joinCosignatures } from "./checkpoint.ts";
 import { cosignedSeconds, type Witnesses } from "./cosigned-time.ts";
 import type { LedgerVerifierKeys } from "./log-key.ts";
-import { isSameTreeHead, shownHead } from "./tree-head.ts";
+import { isSameTreeHead, shownHead, type TreeHead } from "./tree-head.ts";
 
 /** Notes of one size that are read from one site; home publishes one more when a witness answers late. */
 const NOTES_OF_SIZE_MAX = 16;
 
 /** Where the notes of one size are said to be: sites by the name of the object. */
 type Places = Map<string, Site[]>;
+
+/** The tree whose checkpoints are looked for, where the sites hold those of another too. */
+export type Branch = {
+  /** Entries that it has; larger checkpoints are none of it. */
+  readonly size: number;
+  readonly has: (head: TreeHead) => boolean;
+};
 
 /**
  * For each position the checkpoints that tell when its entry counted, and the newest, smallest first: from the
@@ -24,16 +31,19 @@ type Places = Map<string, Site[]>;
  *
  * Rejects with `altered`, naming both, when two are of one size and differ, which proves a fork, and with
  * `site-unavailable` when no site answers.
+ *
+ * @param branch of a fork that is known: checkpoints of no other tree are looked at
  */
 export async function checkpointsAt(
   sites: readonly Site[],
   keys: LedgerVerifierKeys,
   needed: readonly number[],
   witnesses: readonly Witnesses[] = [],
+  branch: Branch = { size: Number.POSITIVE_INFINITY, has: () => true },
 ): Promise<readonly SignedHead[]> {
   const places = await placesAt(sites, keys);
-  const sizes = [...places.keys()].toSorted((a, b) => a - b);
-  const reader = new CheckpointReader(places, keys, witnesses);
+  const sizes = [...places.keys()].filter((size) => size <= branch.size).toSorted((a, b) => a - b);
+  const reader = new CheckpointReader(places, keys, witnesses, branch);
   let newest = sizes.length - 1;
   while (newest >= 0 && !(await reader.open(sizes[newest] ?? 0))) newest--;
   // In one pass: what lies between the last position and where its search ended is of no use to the next.
@@ -49,6 +59,19 @@ export async function checkpointsAt(
     }
   }
   return reader.opened();
+}
+
+/** The checkpoint with this root, from whichever site has one that both keys of the log signed; else undefined. */
+export async function findCheckpoint(
+  sites: readonly Site[],
+  keys: LedgerVerifierKeys,
+  wanted: TreeHead,
+): Promise<SignedHead | undefined> {
+  const reader = new CheckpointReader(await placesAt(sites, keys), keys, [], {
+    size: wanted.size,
+    has: (head) => isSameTreeHead(head, wanted),
+  });
+  return reader.open(wanted.size);
 }
 
 /** Everything that the sites name as checkpoints, by size. */
@@ -84,6 +107,7 @@ class CheckpointReader {
   readonly #places: ReadonlyMap<number, Places>;
   readonly #keys: LedgerVerifierKeys;
   readonly #witnesses: readonly Witnesses[];
+  readonly #branch: Branch;
   readonly #opened = new Map<number, SignedHead | undefined>();
   readonly #failures = new Map<Site, number>();
 
@@ -91,7 +115,9 @@ class CheckpointReader {
     places: ReadonlyMap<number, Places>,
     keys: LedgerVerifierKeys,
     witnesses: readonly Witnesses[],
+    branch: Branch,
   ) {
+    this.#branch = branch;
     this.#places = places;
     this.#keys = keys;
     this.#witnesses = witnesses;
@@ -122,7 +148,7 @@ class CheckpointReader {
     const notes: Uint8Array[] = [];
     for (const [name, sites] of this.#places.get(size) ?? []) {
       const found = await this.#read(name, sites);
-      if (!found) continue;
+      if (!found || !this.#branch.has(found.signed.head)) continue;
       first ??= found;
       if (!isSameTreeHead(first.signed.head, found.signed.head)) {
         const [one, other] = [first, found].map(

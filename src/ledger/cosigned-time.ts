@@ -4,6 +4,9 @@ import { earliestCosignatures, verifyCheckpoint } from "./checkpoint.ts";
 import type { LedgerVerifierKeys } from "./log-key.ts";
 import { parseNote, type VerifierKey } from "./note.ts";
 
+/** A log's clock and its witnesses' may differ by so much before the witnesses' alone counts. */
+const CLOCKS_APART_SECONDS_MAX = 300;
+
 /** Witnesses, each with all of its keys, and how many must have cosigned. */
 export type Witnesses = {
   readonly witnesses: readonly { readonly name: string; readonly keys: readonly VerifierKey[] }[];
@@ -12,8 +15,10 @@ export type Witnesses = {
 };
 
 /**
- * Seconds since 1970 when a quorum of the witnesses had cosigned the checkpoint, and never before its log
- * signed it: the time of the quorum-th witness, each counting from the first cosignature by any of its keys.
+ * Seconds since 1970 when a quorum of the witnesses had cosigned the checkpoint: the time of the quorum-th
+ * witness, each counting from the first cosignature by any of its keys; or the log's own, where that is later by
+ * minutes, so that no small difference of clocks makes what follows come too early. A log that says a later time
+ * is not believed: else who has its key could end every delay, and make every veto late.
  * Undefined while fewer have. Throws as `verifyCheckpoint` does.
  */
 export function cosignedSeconds(
@@ -30,5 +35,6 @@ export function cosignedSeconds(
     return cosigned.length === 0 ? [] : [Math.min(...cosigned)];
   });
   const time = times.toSorted((a, b) => a - b)[quorum - 1];
-  return time === undefined ? undefined : Math.max(time, seconds);
+  if (time === undefined) return undefined;
+  return Math.max(time, Math.min(seconds, time + CLOCKS_APART_SECONDS_MAX));
 }

@@ -34,6 +34,9 @@ export const GOVERNING_KINDS = [
   "succession",
 ] as const satisfies readonly EntryKind[];
 
+/** Entries that say what happened to the recovery key, and decide nothing. */
+export const RECORD_KINDS = ["share-set", "receipt", "opening"] as const satisfies readonly EntryKind[];
+
 export type LedgerEntry = {
   readonly kind: EntryKind;
   /** SHA-256 of the envelope, lower-case hex. */

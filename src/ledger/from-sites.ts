@@ -9,7 +9,7 @@ import { fetchFrom, newestAt, type SignedHead } from "./at-sites.ts";
 import { verifyCheckpoint } from "./checkpoint.ts";
 import { checkpointsAt } from "./checkpoints-at-sites.ts";
 import type { Witnesses } from "./cosigned-time.ts";
-import { GOVERNING_KINDS, type LedgerEntry } from "./entry.ts";
+import { type EntryKind, GOVERNING_KINDS, type LedgerEntry } from "./entry.ts";
 import type { HeadAnswer } from "./freshness.ts";
 import type { Log } from "./log.ts";
 import type { LedgerVerifierKeys } from "./log-key.ts";
@@ -68,21 +68,47 @@ export async function catchUp(
 }
 
 /**
- * Has the checkpoints with a log that tell when its governing entries counted, for readers who do not have
+ * Reads one branch of a ledger that may have forked into an empty log, up to a checkpoint and whatever others
+ * hold. Rejects as `catchUp` does when no site has the branch whole.
+ */
+export async function readBranch(
+  log: Log,
+  signed: SignedHead,
+  sites: readonly Site[],
+): Promise<void> {
+  await adoptFrom(log, signed, sites, []);
+}
+
+/**
+ * Has the checkpoints with a log that tell when its entries of some kinds counted, the governing ones, for readers who do not have
  * them all: as the log's own time when no witnesses are given. `log.coveredAt` says for any of the given what
  * it says at home.
  *
  * Rejects as `checkpointsAt` does, and with `altered` for a checkpoint that is not one of this log.
  *
  * @param witnesses of every charter that the ledger has
+ * @param among `all` to find a fork at any size, `branch` to pass over checkpoints of other trees
+ * @param kinds other entries than the governing ones
  */
 export async function gatherCheckpoints(
   log: Log,
   sites: readonly Site[],
   witnesses: readonly Witnesses[],
+  among: "all" | "branch" = "all",
+  kinds: readonly EntryKind[] = GOVERNING_KINDS,
 ): Promise<void> {
-  const positions = [...log.entriesOf(GOVERNING_KINDS)].map(({ position }) => position);
-  const found = await checkpointsAt(sites, log.keys, positions, witnesses);
+  const positions = [...log.entriesOf(kinds)].map(({ position }) => position);
+  const branch = {
+    size: log.size,
+    has: (head: TreeHead) => ["same", "behind"].includes(log.relation(head)),
+  };
+  const found = await checkpointsAt(
+    sites,
+    log.keys,
+    positions,
+    witnesses,
+    among === "branch" ? branch : undefined,
+  );
   // A site may have grown since the head was chosen.
   const ours = found.filter(({ head }) => head.size <= log.size);
   if (ours.length === 0) return;

@@ -224,7 +224,7 @@ test("an entry counts from when the quorum had cosigned the first checkpoint tha
     [1, 2, 3].map((quorum) => covered(8, quorum)),
     [210, 230, 250],
   );
-  assert.equal(covered(5, 1), 100, "never before the log's own time");
+  assert.equal(covered(5, 1), 100, "not before the log's own time, minutes later");
   assert.equal(covered(0, 3), 250);
   assert.throws(
     () => covered(0, -1),

@@ -1,6 +1,7 @@
 /** The open epoch of a register: found or begun, with its keys wrapped and safe abroad before they are used. */
 import { randomBytes } from "node:crypto";
-import { fromBase64 } from "../crypto/bytes.ts";
+import { fromBase64, toHex } from "../crypto/bytes.ts";
+import { sha256 } from "../crypto/hash.ts";
 import type { Catalog } from "../vault/catalog.ts";
 import { firstEpochOf, isEpochOf, wrapEpochKey } from "../vault/documents.ts";
 import { EPOCH_KEY_BYTES } from "../vault/epoch-keys.ts";
@@ -16,6 +17,9 @@ export async function openEpoch(
 ): Promise<OpenEpoch | undefined> {
   // An epoch belongs to one term: what another agent began is never gone on with.
   if (!isEpochOf(home.charter.term, register.epoch)) return undefined;
+  // Nor one that was begun under a recovery key that was replaced since.
+  if (register.recipient !== undefined && register.recipient !== recipientOf(home))
+    return undefined;
   const context = home.context(register, register.epoch);
   const key = await home.epochKey(context.register, context.epoch);
   return key && { context, key };
@@ -38,6 +42,7 @@ export async function beginEpoch(
   const context = home.context(register, Math.max(firstEpochOf(home.term), Math.max(...known) + 1));
   const key = randomBytes(EPOCH_KEY_BYTES);
   await home.saveEpochKey(id, context.epoch, key);
+  await rewrapLast(home, register, now, putEverywhere);
   const { recovery, reader } = home.charter;
   const recipients = [
     { recipient: "recovery" as const, kem: recovery.kem },
@@ -52,6 +57,28 @@ export async function beginEpoch(
     );
     await putEverywhere(`wrap/${wrap.id}`, wrap.bytes);
   }
-  await home.saveRegister({ ...register, epoch: context.epoch });
+  await home.saveRegister({ ...register, epoch: context.epoch, recipient: recipientOf(home) });
   return { context, key };
+}
+
+/** The epoch before may have been begun while the recovery key was being replaced: the new one opens it too. */
+async function rewrapLast(
+  home: Home,
+  register: RegisterConfig,
+  now: Date,
+  putEverywhere: (name: string, bytes: Uint8Array) => Promise<void>,
+): Promise<void> {
+  const { epoch, recipient } = register;
+  if (epoch === 0 || recipient === undefined || recipient === recipientOf(home)) return;
+  const context = home.context(register, epoch);
+  const key = await home.epochKey(context.register, epoch);
+  if (!key) return;
+  const publicKey = fromBase64(home.charter.recovery.kem);
+  const by = { agent: home.agent, term: home.term, time: now };
+  const wrap = wrapEpochKey(key, context, { recipient: "recovery", publicKey }, by);
+  await putEverywhere(`wrap/${wrap.id}`, wrap.bytes);
+}
+
+function recipientOf(home: Home): string {
+  return toHex(sha256(fromBase64(home.charter.recovery.kem)));
 }

@@ -1,13 +1,19 @@
 /** `recover`: on a bare machine, the State's home again, from the recovery key and any k sites. */
 import { rename, rm, rmdir } from "node:fs/promises";
 import { basename, dirname, join, resolve } from "node:path";
+import type { Charter } from "../charter/charter.ts";
+import type { OpenedShare } from "../custody/sealed-share.ts";
 import { ExclaveError, invariant, isExclaveError } from "../errors.ts";
 import { openAnnexes } from "../governance/annex.ts";
+import { readCustody, saveCustody } from "../governance/custody.ts";
 import { governingQuorum, publish } from "../governance/ledger-at-sites.ts";
+import { recordOpening } from "../governance/opening.ts";
 import { type ReadState, readState } from "../governance/read-state.ts";
+import { recordsIn } from "../governance/records.ts";
 import { succeed } from "../governance/succeed.ts";
 import { verifyCheckpoint } from "../ledger/checkpoint.ts";
 import { agreeOnHead } from "../ledger/freshness.ts";
+import { gatherCheckpoints } from "../ledger/from-sites.ts";
 import { openDirectorySite } from "../sites/directory.ts";
 import type { Site } from "../sites/site.ts";
 import { Catalog } from "../vault/catalog.ts";
@@ -22,12 +28,13 @@ import {
   Home,
   prepareHome,
   type RegisterConfig,
+  readDocument,
   refuseExistingHome,
   type SiteConfig,
 } from "../vault/home.ts";
 import { parseId, type RegisterId } from "../vault/identifiers.ts";
-import { type KnownState, statementTimes } from "../vault/known-state.ts";
-import { readSiteDocument, type SitePlace } from "../vault/open-sites.ts";
+import { type KnownState, statementTimes, witnessesOf } from "../vault/known-state.ts";
+import { isOpen, readSiteDocument, type SitePlace } from "../vault/open-sites.ts";
 import { type RecoveryKey, recoveryKeyFromSeed } from "../vault/recovery-key.ts";
 import { documentIds, fetchDocument } from "../vault/site-documents.ts";
 import { importSnapshots } from "./import-snapshots.ts";
@@ -35,13 +42,31 @@ import { rootOf } from "./snapshots.ts";
 
 export type RecoverOptions = {
   readonly home: string;
-  readonly key: { readonly seed: Uint8Array; readonly state: string; readonly stateName: string };
+  readonly key: RecoverySource;
   readonly directories: readonly string[];
   /** Take what these sites have, though others could have newer. */
   readonly acceptStale: boolean;
   readonly now: Date;
   readonly onNotice: (notice: string) => void;
 };
+
+/** Where the recovery key comes from: a key file, or the kits of enough key holders. */
+export type RecoverySource = {
+  /** The State's id, as key file or kits say. */
+  readonly state: string;
+  /** The secret, once the charter is known; throws when what was brought does not fit it. Wiped by who asked. */
+  readonly secretFor: (set: Charter["recovery"]["shares"]) => Uint8Array;
+  /** Those who opened their kits; none for a key file. */
+  readonly opened: readonly OpenedShare[];
+};
+
+/** A key file as the source. */
+export function keySource(key: {
+  readonly seed: Uint8Array;
+  readonly state: string;
+}): RecoverySource {
+  return { state: key.state, secretFor: () => key.seed, opened: [] };
+}
 
 export type RecoverReport = {
   readonly home: Home;
@@ -67,7 +92,6 @@ export async function recover(options: RecoverOptions): Promise<RecoverReport> {
   const path = resolve(options.home);
   await refuseExistingHome(path);
   await removeEmpty(path);
-  const recovery = recoveryKeyFromSeed(options.key.seed);
   const found = await openGiven(options);
   // Built beside its place and moved there when it is whole, so that a recovery cut short can be repeated.
   const building = join(dirname(path), `.${basename(path)}.recovering`);
@@ -76,7 +100,7 @@ export async function recover(options: RecoverOptions): Promise<RecoverReport> {
   const places = found.map(({ place }) => place);
   const read = await readState(building, options.key.state, places, options.onNotice);
   try {
-    return await recoverInto(options, building, path, recovery, found, read);
+    return await recoverInto(options, building, path, found, read);
   } finally {
     for (const { log } of read.generations) log.close();
   }
@@ -86,23 +110,33 @@ async function recoverInto(
   options: RecoverOptions,
   building: string,
   path: string,
-  recovery: RecoveryKey,
   found: readonly GivenSite[],
   read: ReadState,
 ): Promise<RecoverReport> {
   const { onNotice, now } = options;
   const { known, generations } = read;
+  const secret = options.key.secretFor(known.charter.recovery.shares);
+  const recovery = recoveryKeyFromSeed(secret);
   requireRecoveryKey(known, recovery);
+  for (const { generation, position, why } of known.history.quarantined) {
+    onNotice(`entry ${position} of ledger ${generation} counts for nothing: ${why}`);
+  }
   const sites = await verifySites(found, known, onNotice);
   const agreed = await requireFresh(options, read, sites);
   const places = found
     .filter(({ directory }) => sites.some((site) => site.directory === directory))
     .map(({ place }) => place);
   const keys = await unwrapAll(places, known, recovery.kem, onNotice);
-  const inventory = await openAnnexes(building, places, known, recovery.kem, onNotice);
+  const digests = annexDigests(building, read);
+  const annexes = await openAnnexes(building, places, known, digests, recovery.kem, onNotice);
+  const { inventory } = annexes;
 
+  await gatherStatementTimes(read, places);
   const loggedAt = statementTimes(generations, known);
   const draft = await succeed(building, read, { recovery, sites, inventory, now });
+  const custodies = annexes.others.map(readCustody).filter((one) => one !== undefined);
+  for (const custody of custodies) await saveCustody(draft, custody);
+  await recordOpening(draft, "recovery", options.key.opened, now);
   const catalog = new Catalog(draft.catalogPath, known.id);
   let registers: readonly RegisterConfig[];
   try {
@@ -129,6 +163,35 @@ async function recoverInto(
   await rename(building, path);
   const home = await Home.open(path);
   return { ...report(home, sites), checkpoint: agreed };
+}
+
+/** The annexes that the charter, and the ledger's word on the share set, name. */
+function annexDigests(building: string, { known, generations }: ReadState): readonly string[] {
+  const { charter } = known;
+  const read = (id: string): Uint8Array => readDocument(building, "share-set", id);
+  const sets = recordsIn(generations, "share-set", read, known);
+  return [
+    charter.annex,
+    ...charter.registers.map(({ details }) => details),
+    ...sets
+      .filter(({ setId }) => setId === charter.recovery.shares.setId)
+      .map(({ custody }) => custody),
+  ];
+}
+
+/**
+ * Where a machine was revoked, what it wrote before counts by the ledger's time: has the checkpoints that tell it.
+ * Without them a statement would be taken to be as late as the next decision.
+ */
+async function gatherStatementTimes(
+  { known, generations }: ReadState,
+  places: readonly SitePlace[],
+): Promise<void> {
+  if ([...known.agents.values()].every(({ suspectFrom }) => suspectFrom === undefined)) return;
+  const sites = places.filter(isOpen).map(({ site }) => site);
+  for (const { log } of generations) {
+    await gatherCheckpoints(log, sites, [witnessesOf(known.charter)], "branch", ["statement"]);
+  }
 }
 
 /** Throws `untrusted` for a key that was replaced meanwhile: it opens nothing, and signs nothing that counts. */
@@ -191,7 +254,10 @@ type GivenSite = {
 };
 
 /** The sites that were given, opened but not believed yet. */
-async function openGiven({ directories, onNotice }: RecoverOptions): Promise<readonly GivenSite[]> {
+export async function openGiven({
+  directories,
+  onNotice,
+}: Pick<RecoverOptions, "directories" | "onNotice">): Promise<readonly GivenSite[]> {
   const found = [];
   for (const directory of new Set(directories.map((given) => resolve(given)))) {
     try {
@@ -298,7 +364,8 @@ async function keepKeys(
   keys: ReadonlyMap<string, Uint8Array>,
   now: Date,
 ): Promise<void> {
-  for (const { epoch, envelope } of catalog.snapshots(register)) {
+  const all = [...catalog.snapshots(register), ...catalog.quarantined(register)];
+  for (const { epoch, envelope } of all) {
     const { epochKeyId } = openStatement(envelope, home.known).document;
     const key = keys.get(keyName(register, epoch, epochKeyId));
     if (!key || catalog.openedWrap(register, epoch) !== undefined) continue;

@@ -93,7 +93,7 @@ const annexSchema = z.strictObject({
   recipient: hex(32),
   algorithm: z.literal("MLKEM1024-P384/HKDF-SHA256/A256GCM"),
   encapsulation: base64,
-  sealed: z.string().max(128 * 1024),
+  sealed: z.string().max(512 * 1024),
 });
 export type Annex = z.infer<typeof annexSchema>;
 
@@ -285,7 +285,7 @@ export function isEpochOf(term: number, epoch: number): boolean {
 }
 
 /**
- * Accepts a wrap: signed by the agent of the term in which its epoch was begun. Throws `untrusted`
+ * Accepts a wrap: signed by the agent of the term in which its epoch was begun, or of a later one. Throws `untrusted`
  * otherwise, `foreign-state` for another State's.
  */
 export function openWrap(bytes: Uint8Array, known: KnownState): Opened<"wrap"> {
@@ -293,8 +293,9 @@ export function openWrap(bytes: Uint8Array, known: KnownState): Opened<"wrap"> {
   const { state, term, epoch } = opened.document;
   requireState(state, known);
   const byAgentOfTerm = opened.keyIds.some((id) => known.agents.get(id)?.term === term);
-  if (!byAgentOfTerm || !isEpochOf(term, epoch)) {
-    throw new ExclaveError("untrusted", "a wrap is not by an agent of its epoch's term");
+  // A later agent may wrap it again, to a recovery key that replaced another; which key it is, the id says.
+  if (!byAgentOfTerm || epoch < firstEpochOf(1) || epoch >= firstEpochOf(term + 1)) {
+    throw new ExclaveError("untrusted", "a wrap is not by an agent of its epoch's term, or of a later one");
   }
   return opened;
 }

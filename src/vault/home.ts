@@ -5,6 +5,7 @@
  *   documents/         what the charter follows from: charters, decisions, vetoes … as the ledger names them
  *   ledger/N.sqlite    the ledger, one file a generation
  *   annex/             who people are and what registers are called, sealed to the recovery key
+ *   custody/           how receipts of key holders are told, one file a share set
  *   keys/agent.json    the seed of this home's agent (secret)
  *   keys/ledger.json   the seed that signs the ledger's checkpoints (secret)
  *   keys/seat.json     in a trial: the seed of its one seat (secret)
@@ -35,7 +36,7 @@ import {
 } from "./identifiers.ts";
 import {
   type Generation,
-  type GoverningKind,
+  type LedgerDocumentKind,
   hadCheckpoint,
   type KnownState,
   knowState,
@@ -75,6 +76,11 @@ const registerSchema = z.strictObject({
   survive: z.int().min(0).max(31),
   /** The open epoch; 0 before the first protect. */
   epoch: z.int().min(0),
+  /** The recovery key that the epoch's key is wrapped to: SHA-256 of its KEM key. */
+  recipient: z
+    .string()
+    .regex(/^[0-9a-f]{64}$/)
+    .optional(),
 });
 export type RegisterConfig = z.infer<typeof registerSchema>;
 
@@ -251,12 +257,12 @@ export class Home {
   }
 
   /** Keeps a document that the ledger is to name; before it does. */
-  async saveDocument(kind: GoverningKind, id: string, bytes: Uint8Array): Promise<void> {
+  async saveDocument(kind: LedgerDocumentKind, id: string, bytes: Uint8Array): Promise<void> {
     await saveDocument(this.path, kind, id, bytes);
   }
 
   /** A document that the ledger names. Throws `altered` when it is not here. */
-  document(kind: GoverningKind, id: string): Uint8Array {
+  document(kind: LedgerDocumentKind, id: string): Uint8Array {
     return readDocument(this.path, kind, id);
   }
 
@@ -276,6 +282,22 @@ export class Home {
         bytes: await readFile(join(this.path, "annex", file)),
       })),
     );
+  }
+
+  /** Keeps how the receipts of a share set's holders are told. */
+  async saveCustody(setId: string, bytes: Uint8Array): Promise<void> {
+    await writeIn(this.path, join("custody", `${setId}.json`), bytes);
+  }
+
+  /** Ids of the share sets that home knows the holders of. */
+  async custodySets(): Promise<readonly string[]> {
+    const files = await readdir(join(this.path, "custody"));
+    return files.filter((file) => file.endsWith(".json")).map((file) => file.slice(0, -".json".length));
+  }
+
+  /** The same, as it was kept; undefined when there is none. */
+  async custody(setId: string): Promise<Uint8Array | undefined> {
+    return readOptional(join(this.path, "custody", `${setId}.json`));
   }
 
   /** Reads again what the charter follows from, after something came into the ledger. */
@@ -341,7 +363,7 @@ const AGENT_KEY = join("keys", "agent.json");
 const LEDGER_KEY = join("keys", "ledger.json");
 const SEAT_KEY = join("keys", "seat.json");
 
-const FOLDERS = ["", "annex", "cache", "documents", "keys", "keys/epoch", "ledger", "locks", "tmp"];
+const FOLDERS = ["", "annex", "cache", "custody", "documents", "keys", "keys/epoch", "ledger", "locks", "tmp"];
 
 /** Makes the folders of a home. Throws `home-exists` when a State lives there. */
 export async function prepareHome(path: string): Promise<void> {
@@ -358,7 +380,7 @@ export function ledgerFile(home: string, generation: number): string {
 
 export async function saveDocument(
   home: string,
-  kind: GoverningKind,
+  kind: LedgerDocumentKind,
   id: string,
   bytes: Uint8Array,
 ): Promise<void> {
@@ -369,7 +391,7 @@ export async function saveAnnex(home: string, id: DocumentId, bytes: Uint8Array)
   await writeIn(home, join("annex", `${id}.json`), bytes);
 }
 
-function readDocument(home: string, kind: GoverningKind, id: string): Uint8Array {
+export function readDocument(home: string, kind: LedgerDocumentKind, id: string): Uint8Array {
   try {
     return readFileSync(join(home, documentFile(kind, id)));
   } catch (cause) {
@@ -381,7 +403,7 @@ function readDocument(home: string, kind: GoverningKind, id: string): Uint8Array
   }
 }
 
-function documentFile(kind: GoverningKind, id: string): string {
+function documentFile(kind: LedgerDocumentKind, id: string): string {
   return join("documents", `${kind}-${id}.json`);
 }
 

@@ -7,7 +7,7 @@ import { type History, type HistoryEntry, replay } from "../charter/history.ts";
 import { fromBase64, toHex } from "../crypto/bytes.ts";
 import { type PublicSigningKey, parseSigningPublicKey } from "../crypto/signing.ts";
 import { ExclaveError, invariant } from "../errors.ts";
-import { GOVERNING_KINDS } from "../ledger/entry.ts";
+import { GOVERNING_KINDS, type RECORD_KINDS } from "../ledger/entry.ts";
 import type { Log } from "../ledger/log.ts";
 import type { LedgerVerifierKeys } from "../ledger/log-key.ts";
 import { parseVerifierKey } from "../ledger/note.ts";
@@ -36,6 +36,9 @@ export type KnownState = {
 
 /** The kinds of entries that the charter follows from. */
 export type GoverningKind = (typeof GOVERNING_KINDS)[number];
+export type RecordKind = (typeof RECORD_KINDS)[number];
+/** What the ledger names and home keeps; statements are in the catalog. */
+export type LedgerDocumentKind = GoverningKind | RecordKind;
 
 /** One generation of the ledger, as far as it counts. */
 export type Generation = {

@@ -2,7 +2,7 @@
 import { mkdirSync, readFileSync, renameSync } from "node:fs";
 import { join, relative } from "node:path";
 import { type CheckReport, check } from "../../checks/check.ts";
-import { type RecoverReport, recover } from "../../registers/recover.ts";
+import { keySource, type RecoverReport, recover } from "../../registers/recover.ts";
 import { type RestoreReport, restore } from "../../registers/restore.ts";
 import { chooseSnapshot } from "../../registers/snapshots.ts";
 import { Catalog } from "../../vault/catalog.ts";
@@ -99,7 +99,7 @@ export async function recoverHome(
   const { value: report, seconds } = await timed(stage, "recover home", async () =>
     recover({
       home: paths.newHome,
-      key: await openKey("recovery-key", readFileSync(paths.recoveryKey), passphrase),
+      key: keySource(await openKey("recovery-key", readFileSync(paths.recoveryKey), passphrase)),
       directories: losses.left.map((host) => sitePath(paths, host)),
       acceptStale: false,
       now: new Date(),

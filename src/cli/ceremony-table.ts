@@ -1,0 +1,95 @@
+/** The people around the table, at a terminal; or a file of passphrases, for rehearsals and machines. */
+import { appendFile, writeFile } from "node:fs/promises";
+import { stderr, stdin } from "node:process";
+import { createInterface } from "node:readline/promises";
+import { ExclaveError } from "../errors.ts";
+import type { Table } from "../governance/ceremony.ts";
+import { askHidden } from "./passphrase.ts";
+import type { Terminal } from "./terminal.ts";
+
+const CLEAR = "\x1b[2J\x1b[3J\x1b[H";
+/** Mistypings before the ceremony is broken off. */
+const TRIES_MAX = 5;
+
+/** The table of a ceremony: at the terminal, or without people when a file takes the passphrases. */
+export function tableOf(terminal: Terminal, passphrasesFile: string | undefined): Table {
+  return passphrasesFile === undefined
+    ? terminalTable(terminal)
+    : fileTable(terminal, passphrasesFile);
+}
+
+function terminalTable(terminal: Terminal): Table {
+  if (!stdin.isTTY) {
+    throw new ExclaveError(
+      "usage",
+      "a ceremony needs people at a terminal. To rehearse it without them: --passphrases FILE",
+    );
+  }
+  return {
+    onStep: (step) => terminal.say(`  … ${step}`),
+    give: async (who, passphrase) => {
+      stderr.write(`\nFor ${who}. Everybody else looks away.\n\n    ${passphrase}\n\n`);
+      stderr.write("Write it on the card, letter by letter. It is shown once and kept nowhere.\n");
+      await ask("Press Enter when it is written; the screen is cleared. ");
+      stderr.write(CLEAR);
+      await typeBack(who, passphrase);
+      if (!who.startsWith("key holder")) return {};
+      stderr.write(
+        "You may agree a second passphrase for duress. It opens the kit like the first, and who watches abroad sees that it was used.\n",
+      );
+      const duressPassphrase = await askHidden("Second passphrase (Enter for none): ");
+      return duressPassphrase === "" ? {} : { duressPassphrase };
+    },
+    typeAgain: async (holder, office) => {
+      stderr.write(`\nKey holder ${holder}, ${office}: open the kit once, as on the worst day.\n`);
+      const typed = await askHidden("Passphrase or age identity (Enter to do it later): ");
+      return typed === "" ? undefined : typed;
+    },
+  };
+}
+
+async function typeBack(who: string, passphrase: string): Promise<void> {
+  for (let tries = 0; tries < TRIES_MAX; tries++) {
+    if ((await askHidden(`Type it from the card, ${who}: `)) === passphrase) return;
+    stderr.write("That is not it. Look at the card again; mind upper and lower case.\n");
+  }
+  throw new ExclaveError(
+    "usage",
+    "the passphrase on the card is not the one that was shown. Nothing counts; begin the ceremony again",
+  );
+}
+
+/** Asks a question that is no secret. */
+export async function ask(question: string): Promise<string> {
+  const lines = createInterface({ input: stdin, output: stderr });
+  try {
+    return (await lines.question(question)).trim();
+  } finally {
+    lines.close();
+  }
+}
+
+/** Passphrases go into a file, one a line with whose it is; holders open their kits at once. */
+function fileTable(terminal: Terminal, file: string): Table {
+  const given = new Map<string, string>();
+  let begun = false;
+  return {
+    onStep: (step) => terminal.say(`  … ${step}`),
+    give: async (who, passphrase) => {
+      if (!begun) await begin(file);
+      begun = true;
+      await appendFile(file, `${passphrase}\t${who}\n`);
+      given.set(who, passphrase);
+      return {};
+    },
+    typeAgain: async (holder, office) => given.get(`key holder ${holder}, ${office}`),
+  };
+}
+
+async function begin(file: string): Promise<void> {
+  try {
+    await writeFile(file, "", { flag: "wx", mode: 0o600 });
+  } catch (cause) {
+    throw new ExclaveError("usage", `${file} cannot be written: ${String(cause)}`, { cause });
+  }
+}
