@@ -33,6 +33,47 @@ describe("exclave demo --json", () => {
     assert.equal(stdout.trimEnd().split("\n").length, 1);
   });
 
+  test("is founded by five key holders and five seats, three of each needed", () => {
+    const { state, founding, admitted } = report;
+    assert.match(state.fingerprint, /^([0-9A-Z]{4}-){5}[0-9A-Z]{4}$/);
+    assert.equal(founding.keyHolders.threshold, 3);
+    assert.equal(founding.keyHolders.of, 5);
+    assert.equal(founding.keyHolders.confirmed, 5);
+    assert.equal(founding.seats.length, 5);
+    assert.deepEqual(founding.timelock, { inLifeDays: 7, hereSeconds: 3 });
+    assert.deepEqual(admitted, { decisions: 9, signatures: 27 });
+  });
+
+  test("expels a site by three signatures and not by two, and not before its time", () => {
+    const { expulsion } = report;
+    assert.equal(expulsion.refused.code, "usage");
+    assert.match(expulsion.refused.message, /2 of the 3 signatures/);
+    assert.equal(expulsion.signedBy.length, 3);
+    assert.equal(expulsion.enactedEarly, 0);
+    assert.equal(expulsion.site, "ca-west");
+    assert.deepEqual(expulsion.sitesLeft, ["bb", "kn", "lu", "ee", "ca"]);
+    assert.ok(Date.parse(expulsion.tookEffect) >= Date.parse(expulsion.waitsUntil));
+  });
+
+  test("comes back from three kits and not from two, under the next generation", () => {
+    const { disaster, recovered } = report;
+    assert.deepEqual(disaster.holdersLost, ["Registrar General", "Chief Justice"]);
+    assert.equal(recovered.twoKits.code, "not-enough-shards");
+    assert.match(recovered.twoKits.message, /2 good shares of the 3 needed/);
+    assert.deepEqual(recovered.holders, disaster.holdersLeft);
+    assert.equal(recovered.holders.length, 3);
+    assert.equal(recovered.ledgerGeneration, 2);
+    assert.deepEqual(recovered.checkpoint.confirmedBy, ["lu", "ee", "ca"]);
+    assert.deepEqual(recovered.checkpoint.stale, []);
+  });
+
+  test("refuses the old home when it returns, before it writes anything", () => {
+    const { oldHome } = report;
+    assert.equal(oldHome.refused.code, "untrusted");
+    assert.match(oldHome.refused.message, /superseded.*term 2/);
+    assert.equal(oldHome.wroteBytes, 0);
+  });
+
   test("loses home and two of five host countries, and brings every record back", () => {
     const { registers, disaster, recovered, restored } = report;
     assert.deepEqual(disaster.lost, ["Barbados", "Saint Kitts and Nevis"]);
@@ -101,12 +142,21 @@ test("exclave demo reads well: sections in order, no line beyond 80 columns", ()
   const sections = lines
     .filter((line) => /^\d+\. /.test(line))
     .map((line) => Number.parseInt(line, 10));
-  assert.deepEqual(sections, [1, 2, 3, 4, 5, 6, 7, 8, 9, 10]);
+  assert.deepEqual(
+    sections,
+    Array.from({ length: 13 }, (_, i) => i + 1),
+  );
   assert.match(stdout, /Certificate of Birth/);
   assert.match(stdout, /Lost: nothing\./);
+  assert.match(stdout, /7 days in life; 3 seconds here/);
   assert.match(stdout, /\$ exclave try DIRECTORY/);
   assert.ok(!stdout.includes("\x1b"), "no colours where nobody sees them");
   assert.ok(existsSync(join(directory, "bare-machine", "registers", "civil-status")));
+  const kept = (...names: readonly string[]) => readdirSync(join(directory, ...names));
+  assert.deepEqual(kept("key-holders"), ["3", "4", "5"]);
+  assert.equal(kept("key-holders", "4").filter((name) => name.endsWith(".html")).length, 1);
+  assert.deepEqual(kept("abroad"), ["transcript.txt", "watch.age"]);
+  assert.ok(!existsSync(join(directory, "ceremony")), "what the ceremony lay on is destroyed");
 });
 
 test("exclave demo --dir refuses a directory that is not empty, and touches nothing", () => {

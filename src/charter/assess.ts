@@ -49,6 +49,8 @@ export type Facts = {
   readonly freezes: readonly Logged<"freeze">[];
   /** Decisions that have taken effect, by id. */
   readonly enacted: ReadonlyMap<string, Enacted>;
+  /** Charters in the ledger that count for nothing, by id: none of them can be entered again. */
+  readonly refused?: ReadonlySet<string>;
   /** Whether the ledger once had this checkpoint. */
   readonly hadCheckpoint: (checkpoint: NonNullable<Decision["checkpoint"]>) => boolean;
   readonly now: Date;
@@ -290,10 +292,7 @@ function isNeverFrozen({ order }: Decision, charter: Charter, at: Date): boolean
  * Until when everything is frozen, or undefined. A freeze counts from when the ledger has enough seats'
  * signatures under it; each seat has 14 days to spend in a year, and one that has spent them does not count.
  */
-export function frozenUntil(
-  { freezes, now }: Facts,
-  { constitution }: Charter,
-): Date | undefined {
+export function frozenUntil({ freezes, now }: Facts, { constitution }: Charter): Date | undefined {
   const spent: { readonly seat: string; readonly from: number; readonly until: number }[] = [];
   const signatures = new Map<string, Set<string>>();
   const begun = new Set<string>();

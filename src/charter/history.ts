@@ -83,7 +83,17 @@ export function replay(
   const freezes: Logged<"freeze">[] = [];
   const enacted = new Map<string, Enacted>();
   const quarantined: Quarantined[] = [];
-  const facts: Facts = { history, decisions, vetoes, freezes, enacted, hadCheckpoint, now };
+  const refused = new Set<string>();
+  const facts: Facts = {
+    history,
+    decisions,
+    vetoes,
+    freezes,
+    enacted,
+    refused,
+    hadCheckpoint,
+    now,
+  };
   const successions: Succeeded[] = [];
   let opening: OpenedPaper<"succession"> | undefined;
   for (const entry of entries) {
@@ -126,6 +136,7 @@ export function replay(
     } catch (error) {
       if (!isExclaveError(error) || error.code === "bug") throw error;
       quarantined.push({ generation, position, why: error.message });
+      if (kind === "charter") refused.add(toHex(sha256(bytes)));
     }
   }
   return { ...facts, successions, quarantined };
@@ -210,7 +221,8 @@ export type Ripe = { readonly decision: OpenedPaper<"decision">; readonly since:
 
 /**
  * The decision that takes effect next; undefined when none can now. Of several the one that has been ripe
- * for longest, and of these the first in the ledger: nobody chooses.
+ * for longest, and of these the first in the ledger: nobody chooses. One whose charter was entered before its
+ * time, and can not be entered again, lets the others go first: its charter is another one after theirs.
  */
 export function nextToEnact(facts: Facts): Ripe | undefined {
   const first = new Map<string, Logged<"decision">>();
@@ -223,10 +235,16 @@ export function nextToEnact(facts: Facts): Ripe | undefined {
       ? [{ decision: opened, since: standing.since, generation, position }]
       : [];
   });
-  const [next] = ripe.toSorted(
+  const inTurn = ripe.toSorted(
     (a, b) => a.since.getTime() - b.since.getTime() || inLedgerOrder(a, b),
   );
+  const next = inTurn.find((one) => !isRefused(facts, one));
   return next && { decision: next.decision, since: next.since };
+}
+
+function isRefused(facts: Facts, ripe: Ripe): boolean {
+  const { refused } = facts;
+  return refused !== undefined && refused.size > 0 && refused.has(charterAfter(facts, ripe).id);
 }
 
 /** The charter that a ripe decision makes: what home publishes, and everybody else expects. */

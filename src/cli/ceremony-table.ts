@@ -1,10 +1,9 @@
 /** The people around the table, at a terminal; or a file of passphrases, for rehearsals and machines. */
 import { appendFile, writeFile } from "node:fs/promises";
 import { stderr, stdin } from "node:process";
-import { createInterface } from "node:readline/promises";
 import { ExclaveError } from "../errors.ts";
 import type { Table } from "../governance/ceremony.ts";
-import { askHidden } from "./passphrase.ts";
+import { ask, askHidden } from "./passphrase.ts";
 import type { Terminal } from "./terminal.ts";
 
 const CLEAR = "\x1b[2J\x1b[3J\x1b[H";
@@ -37,8 +36,7 @@ function terminalTable(terminal: Terminal): Table {
       stderr.write(
         "You may agree a second passphrase for duress. It opens the kit like the first, and who watches abroad sees that it was used.\n",
       );
-      const duressPassphrase = await askHidden("Second passphrase (Enter for none): ");
-      return duressPassphrase === "" ? {} : { duressPassphrase };
+      return secondPassphrase(passphrase);
     },
     typeAgain: async (holder, office) => {
       stderr.write(`\nKey holder ${holder}, ${office}: open the kit once, as on the worst day.\n`);
@@ -46,6 +44,17 @@ function terminalTable(terminal: Terminal): Table {
       return typed === "" ? undefined : typed;
     },
   };
+}
+
+/** A second passphrase, typed twice: who was forced, and mistyped it here, would have none. */
+async function secondPassphrase(first: string): Promise<{ readonly duressPassphrase?: string }> {
+  for (;;) {
+    const second = await askHidden("Second passphrase (Enter for none): ");
+    if (second === "") return {};
+    if (second === first) stderr.write("It has to be another one than the first.\n");
+    else if ((await askHidden("The same again: ")) === second) return { duressPassphrase: second };
+    else stderr.write("These two differ.\n");
+  }
 }
 
 async function typeBack(who: string, passphrase: string): Promise<void> {
@@ -57,16 +66,6 @@ async function typeBack(who: string, passphrase: string): Promise<void> {
     "usage",
     "the passphrase on the card is not the one that was shown. Nothing counts; begin the ceremony again",
   );
-}
-
-/** Asks a question that is no secret. */
-export async function ask(question: string): Promise<string> {
-  const lines = createInterface({ input: stdin, output: stderr });
-  try {
-    return (await lines.question(question)).trim();
-  } finally {
-    lines.close();
-  }
 }
 
 /** Passphrases go into a file, one a line with whose it is; holders open their kits at once. */

@@ -109,7 +109,7 @@ export const proposeCommand: MakeCommand = (terminal) => {
     .option("--agent <key-id>", "the beginning of its key's id; needed when there are several")
     .addHelpText(
       "after",
-      "\nRecovery points since that date are shown as set aside, and not restored by default.\nThe machine that writes now cannot go on after it: activate another one first.",
+      "\nRecovery points since that date are shown as set aside, and not restored by default.\nIf it is the machine that writes now, nothing more is protected before another one takes over with `exclave recover`.",
     );
   kind(
     "release",
@@ -324,7 +324,7 @@ function ledgerOf(charter: Charter, flags: Flags): Charter["ledger"] | undefined
   const { witness = [], withoutWitness = [], quorum } = flags;
   if (witness.length === 0 && withoutWitness.length === 0 && quorum === undefined) return undefined;
   const added = witness.map((text) => {
-    const [name = "", keys = ""] = splitPair(text);
+    const [name, keys] = splitPair(text);
     return { name, keys: keys.split(",") };
   });
   const named = new Set([...withoutWitness, ...added.map(({ name }) => name)]);
@@ -349,7 +349,7 @@ async function sectionsIn(file: string): Promise<object> {
     throw new ExclaveError("usage", `${file} cannot be read`, { cause });
   });
   const value = parseStrictJson(bytes, { bytesMax: SECTIONS_BYTES_MAX });
-  if (typeof value === "object" && !Array.isArray(value)) return { ...value };
+  if (typeof value === "object" && !Array.isArray(value)) return value;
   throw new ExclaveError("usage", `${file} does not hold a JSON object`);
 }
 

@@ -1,24 +1,15 @@
-import { readFile, rm } from "node:fs/promises";
-import { basename, dirname, join, resolve } from "node:path";
-import { stdin } from "node:process";
 import { Command } from "commander";
-import type { Freeze, Veto } from "../charter/decision.ts";
-import { signPaper } from "../charter/decision.ts";
+import { type Freeze, signPaper, type Veto } from "../charter/decision.ts";
 import { sentenceOf } from "../charter/sentences.ts";
-import { KEY_FILE_BYTES_MAX } from "../crypto/key-file.ts";
-import type { SigningKey } from "../crypto/signing.ts";
-import { ExclaveError, invariant } from "../errors.ts";
+import { ExclaveError, invariant, isExclaveError } from "../errors.ts";
 import {
   draftFreeze,
   draftVeto,
   enactRipe,
-  freezeOf,
   ownSeat,
-  standingOf,
   submit,
   takeFreeze,
   takeVeto,
-  vetoingSeats,
 } from "../governance/decide.ts";
 import {
   openAllSites,
@@ -31,28 +22,20 @@ import {
   newProposal,
   type Proposal,
   readProposal,
-  signersOf,
   signProposal,
 } from "../governance/proposal.ts";
-import {
-  isOpenedKeyFile,
-  type KeyFileOpener,
-  openSignatoryKey,
-} from "../governance/signatory-key.ts";
-import { writeDurably } from "../sites/durable.ts";
 import type { Home } from "../vault/home.ts";
 import { openHome, withState } from "./context.ts";
+import { listCommand } from "./decide-list.ts";
 import { proposeCommand } from "./decide-propose.ts";
+import { type KeyFlags, keyFrom, signCommand } from "./decide-sign.ts";
 import { homeOf, isFile, proposalAtHome, proposalIn, resolveDecision } from "./decisions.ts";
 import { formatTime, plural } from "./format.ts";
 import type { MakeCommand } from "./main.ts";
-import { paperLines, plainText, standingText, viewOf } from "./paper.ts";
-import { confirmed, identityFrom, knownPassphrase } from "./passphrase.ts";
+import { paperLines, standingText, viewOf } from "./paper.ts";
 import { refuseRegisterNames, registerNames, writeProposal } from "./proposed.ts";
 import type { Terminal } from "./terminal.ts";
 
-/** Decisions that took effect, and entries that count for nothing, that `list` shows without --all. */
-const LAST_SHOWN = 5;
 const NAME_DIGITS = 12;
 const FREEZE_DAYS_MAX = 14;
 
@@ -82,7 +65,7 @@ export const decideCommand: MakeCommand = (terminal, setExit) => {
       const view = await viewFrom(what, flags.offline);
       terminal.result(view, paperLines(view));
     });
-  addSign(decide, terminal);
+  decide.addCommand(signCommand(terminal, setExit));
   addSubmit(decide, terminal);
   decide
     .command("veto")
@@ -118,15 +101,7 @@ export const decideCommand: MakeCommand = (terminal, setExit) => {
       const freeze = draftFreeze(home.state, flags.days, flags.reason, new Date());
       await say(terminal, freeze, current.payload, home, flags);
     });
-  decide
-    .command("list")
-    .description("decisions that wait, what stops them, and the last ones that took effect")
-    .option("--all", "all that there ever were", false)
-    .action(async (flags: { readonly all: boolean }) => {
-      const home = await openHome();
-      const list = listOf(home, new Date(), flags.all);
-      terminal.result(list, listLines(list));
-    });
+  decide.addCommand(listCommand(terminal, setExit));
   return decide;
 };
 
@@ -147,110 +122,7 @@ async function viewFrom(what: string, offline: boolean) {
   return viewOf(proposalAtHome(home, what), now, home);
 }
 
-type KeyFlags = {
-  readonly key?: string;
-  readonly passphraseFile?: string;
-  readonly identityFile?: string;
-};
-
 type ObjectFlags = KeyFlags & { readonly reason: string; readonly out?: string };
-
-function addSign(decide: Command, terminal: Terminal): void {
-  decide
-    .command("sign")
-    .argument("<file>", "a proposal; the signature is written into it")
-    .description("read a decision, veto or freeze, and sign it")
-    .requiredOption("--key <file>", "one's key file; - reads one that age has opened, from a pipe")
-    .option("--passphrase-file <file>", "its passphrase; asked for when absent")
-    .option("--identity-file <file>", "the age identity that opens it, in place of a passphrase")
-    .option("--yes", "sign without asking, where there is no terminal", false)
-    .action(
-      async (file: string, flags: KeyFlags & { readonly key: string; readonly yes: boolean }) => {
-        const now = new Date();
-        const proposal = await proposalIn(file);
-        const view = viewOf(proposal, now, await homeOf(proposal.state));
-        for (const line of paperLines(view)) terminal.say(line);
-        terminal.say("");
-        if (view.standing?.status === "void" || view.standing?.status === "enacted") {
-          throw new ExclaveError("usage", `it is not signed. ${view.stands} Nothing was changed`);
-        }
-        const without =
-          "no terminal to ask at. Nothing was signed; read it with `exclave decide show`, then give --yes";
-        if (!flags.yes && !(await confirmed('Type "yes" to sign it: ', without))) {
-          throw new ExclaveError("interrupted", "it was not signed. Nothing was changed");
-        }
-        const key = await keyFrom(flags);
-        const before = new Set(signersOf(proposal, now).seats.map(({ name }) => name));
-        const signed = signProposal(proposal, key);
-        await replaceFile(file, signed);
-        const after = readProposal(signed);
-        const { seats, joining } = signersOf(after, now);
-        const isNew =
-          seats.length > before.size || joining.length > signersOf(proposal, now).joining.length;
-        if (!isNew) {
-          terminal.notice(
-            "this seat had signed before, or its time is over: a seat counts once, and this adds nothing",
-          );
-        }
-        const next = viewOf(after, now, await homeOf(proposal.state));
-        terminal.result({ signed: next, key: key.id, file: resolve(file), counts: isNew }, [
-          `Signed: ${file} has ${plural(next.signed.length, "signature")} that count.`,
-          next.stands,
-          "Give the file back to who sent it; there, with the copies of the others:",
-          `  exclave decide submit ${file}`,
-        ]);
-      },
-    );
-}
-
-/** A signatory's key from its file, or from a pipe. */
-async function keyFrom({ key = "", passphraseFile, identityFile }: KeyFlags): Promise<SigningKey> {
-  const file = key === "-" ? await pipedKey() : await keyFile(key);
-  return openSignatoryKey(file, await openerOf(file, passphraseFile, identityFile));
-}
-
-async function openerOf(
-  file: Uint8Array,
-  passphraseFile: string | undefined,
-  identityFile: string | undefined,
-): Promise<KeyFileOpener> {
-  if (isOpenedKeyFile(file)) return { opened: true };
-  if (identityFile === undefined) return { passphrase: await knownPassphrase(passphraseFile) };
-  if (passphraseFile === undefined) return { identity: await identityFrom(identityFile) };
-  throw new ExclaveError("usage", "give --passphrase-file or --identity-file, not both");
-}
-
-async function keyFile(path: string): Promise<Uint8Array> {
-  return readFile(path).catch((cause: unknown) => {
-    throw new ExclaveError("usage", `the key file ${path} cannot be read`, { cause });
-  });
-}
-
-async function pipedKey(): Promise<Uint8Array> {
-  const parts: Buffer[] = [];
-  let bytes = 0;
-  for await (const part of stdin as AsyncIterable<Buffer>) {
-    bytes += part.byteLength;
-    if (bytes > KEY_FILE_BYTES_MAX) {
-      throw new ExclaveError(
-        "bad-key",
-        "what came through the pipe is no key. Nothing was changed",
-      );
-    }
-    parts.push(part);
-  }
-  return Buffer.concat(parts);
-}
-
-/** Puts a file in the place of another at once, or leaves that as it was. */
-async function replaceFile(path: string, bytes: Uint8Array): Promise<void> {
-  const file = resolve(path);
-  const temporary = join(dirname(file), `.${basename(file)}.${process.pid}.tmp`);
-  await rm(temporary, { force: true });
-  await writeDurably(file, temporary, [bytes]).catch((cause: unknown) => {
-    throw new ExclaveError("usage", `${path} cannot be written; it is as it was`, { cause });
-  });
-}
 
 function addSubmit(decide: Command, terminal: Terminal): void {
   decide
@@ -323,7 +195,14 @@ async function handIn(
     };
   }
   const before = home.charter;
-  const { id, standing } = await submit(home, [envelope], now);
+  const { id, standing } = await submit(home, [envelope], now).catch((cause: unknown) => {
+    if (!isExclaveError(cause, "untrusted")) throw cause;
+    throw new ExclaveError(
+      "untrusted",
+      "no seat of the charter in force has signed the decision. Nothing was changed; have those sign it who decide now",
+      { cause },
+    );
+  });
   const { opened } = resolveDecision(home, id);
   const names = registerNames(home);
   return {
@@ -368,106 +247,4 @@ async function say(
     `Have it signed:    exclave decide sign ${file} --key KEY`,
     `Then hand it in:   exclave decide submit ${file}`,
   ]);
-}
-
-type Listed = {
-  readonly id: string;
-  readonly sentence: string;
-  readonly signed: readonly string[];
-  readonly vetoedBy: readonly string[];
-  readonly standing: ReturnType<typeof standingOf>;
-};
-
-type List = {
-  readonly open: readonly Listed[];
-  readonly frozenUntil?: Date;
-  readonly freezes: readonly {
-    readonly id: string;
-    readonly until: string;
-    readonly reason: string;
-    readonly seats: readonly string[];
-  }[];
-  readonly enacted: readonly Listed[];
-  readonly void: readonly Listed[];
-  /** Entries of the ledger that count for nothing, and why. */
-  readonly quarantined: Home["known"]["history"]["quarantined"];
-};
-
-function listOf(home: Home, now: Date, all: boolean): List {
-  const { history } = home.known;
-  const ids = new Set(history.decisions.map(({ opened }) => opened.id));
-  const listed = [...ids].map((id): Listed => {
-    const proposal = proposalAtHome(home, id);
-    const { opened } = resolveDecision(home, id);
-    const { seats, joining } = signersOf(proposal, now);
-    return {
-      id,
-      sentence: sentenceOf(opened.paper.order, proposal.charter, registerNames(home)),
-      signed: [...seats, ...joining].map(({ name }) => name),
-      vetoedBy: vetoingSeats(home, id, now),
-      standing: standingOf(home, opened, now),
-    };
-  });
-  const standing = (...statuses: readonly string[]): readonly Listed[] =>
-    listed.filter((one) => statuses.includes(one.standing.status));
-  const last = <T>(items: readonly T[]): readonly T[] => (all ? items : items.slice(-LAST_SHOWN));
-  const freezes = [...new Map(history.freezes.map(({ opened }) => [opened.id, opened])).values()]
-    .filter(({ paper }) => all || Date.parse(paper.until) > now.getTime())
-    .map(({ id, paper }) => ({
-      id,
-      ...freezeOf(home, id, now),
-      until: paper.until,
-      reason: paper.reason,
-    }));
-  const frozen = history.freezes[0] && freezeOf(home, history.freezes[0].opened.id, now).until;
-  return {
-    open: standing("unsigned", "signed", "waiting", "frozen", "ripe"),
-    ...(frozen ? { frozenUntil: frozen } : {}),
-    freezes,
-    enacted: last(standing("enacted")),
-    void: last(standing("void")),
-    quarantined: last(history.quarantined),
-  };
-}
-
-function listLines(list: List): readonly string[] {
-  const { open, frozenUntil, freezes, enacted, quarantined } = list;
-  const gone = list.void;
-  return [
-    open.length === 0 ? "No decision is open." : `Open: ${plural(open.length, "decision")}`,
-    ...open.flatMap((one) => [
-      `  ${one.id.slice(0, NAME_DIGITS)}  ${one.sentence}`,
-      `    signed by ${one.signed.join(", ") || "nobody"}${one.vetoedBy.length > 0 ? `; vetoed by ${one.vetoedBy.join(", ")}` : ""}`,
-      `    ${standingText(one.standing)}`,
-    ]),
-    ...(frozenUntil
-      ? [
-          "",
-          `Decisions are frozen until ${formatTime(frozenUntil.toISOString())}, everyday ones aside.`,
-        ]
-      : []),
-    ...freezes.map(
-      ({ id, until, reason, seats }) =>
-        `  freeze ${id.slice(0, NAME_DIGITS)} to ${formatTime(until)} by ${seats.join(", ") || "no seat"}: ${plainText(reason)}`,
-    ),
-    ...section("Took effect:", enacted),
-    ...section("Will never take effect:", gone),
-    ...(quarantined.length === 0 ? [] : ["", "In the ledger, and counting for nothing:"]),
-    ...quarantined.map(
-      ({ generation, position, why }) =>
-        `  entry ${position} of ledger ${generation}: ${plainText(why)}`,
-    ),
-  ];
-}
-
-function section(title: string, listed: readonly Listed[]): readonly string[] {
-  if (listed.length === 0) return [];
-  return [
-    "",
-    title,
-    ...listed.flatMap(({ id, sentence, standing }) => [
-      `  ${id.slice(0, NAME_DIGITS)}  ${sentence}`,
-      `    ${standingText(standing)}`,
-    ]),
-  ];
 }

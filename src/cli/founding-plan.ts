@@ -5,7 +5,7 @@ import { seatsOf } from "../charter/presets.ts";
 import { parseStrictJson } from "../crypto/strict-json.ts";
 import { ExclaveError } from "../errors.ts";
 import { type FoundingPlan, foundingPlanSchema } from "../governance/found-state.ts";
-import { ask } from "./ceremony-table.ts";
+import { ask } from "./passphrase.ts";
 
 const PLAN_BYTES_MAX = 256 * 1024;
 

@@ -2,6 +2,7 @@
 import { readFile } from "node:fs/promises";
 import { stderr, stdin } from "node:process";
 import { createInterface } from "node:readline/promises";
+import { setImmediate } from "node:timers/promises";
 import { generatePassphrase } from "../crypto/key-file.ts";
 import { ExclaveError } from "../errors.ts";
 
@@ -53,11 +54,21 @@ This passphrase opens the new key. It is shown this once; write it on paper now:
 /** True when the person at the terminal answers "yes". Throws `usage` without a terminal. */
 export async function confirmed(question: string, without: string): Promise<boolean> {
   if (!stdin.isTTY) throw new ExclaveError("usage", without);
-  const reader = createInterface({ input: stdin, output: stderr });
+  return (await ask(question)).toLowerCase() === "yes";
+}
+
+/** Asks a question that is no secret. Throws `interrupted` for Ctrl-C. */
+export async function ask(question: string): Promise<string> {
+  const lines = createInterface({ input: stdin, output: stderr });
+  const stopped = new AbortController();
+  lines.once("close", () => stopped.abort());
   try {
-    return (await reader.question(question)).trim().toLowerCase() === "yes";
+    return (await lines.question(question, { signal: stopped.signal })).trim();
+  } catch (cause) {
+    if (!stopped.signal.aborted) throw cause;
+    throw new ExclaveError("interrupted", "stopped; nothing was changed", { cause });
   } finally {
-    reader.close();
+    lines.close();
   }
 }
 
@@ -98,6 +109,9 @@ export async function askHidden(question: string): Promise<string> {
   }
   // No echo before the question is seen: an answer that comes at once must not be shown either.
   stdin.setRawMode(true);
+  // A question before this one lets go of the terminal a moment after its answer: who listened by then would
+  // wait for ever.
+  await setImmediate();
   stderr.write(question);
   stdin.setEncoding("utf8");
   let typed = "";

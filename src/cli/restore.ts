@@ -18,6 +18,7 @@ export const restoreCommand: MakeCommand = (terminal, setExit) =>
     .option("--to <dir>", "the directory to restore into; made when it does not exist")
     .option("--stdout", "for a stream: write it to standard output", false)
     .option("--snapshot <id>", "this recovery point, by the start of its id (default: the newest)")
+    .option("--quarantined", "with --snapshot: one that was set aside, whoever wrote it", false)
     .option("--at <time>", "the newest one not after this time, for instance 2026-11-21T09:10Z")
     .option("--path <glob>", "only what matches, and what is in it; several times", collect, [])
     .option("--overwrite", "replace files that exist in the target", false)
@@ -38,6 +39,7 @@ export const restoreCommand: MakeCommand = (terminal, setExit) =>
           choice: {
             ...(flags.snapshot === undefined ? {} : { snapshot: flags.snapshot }),
             ...(flags.at === undefined ? {} : { at: parseTime(flags.at) }),
+            quarantined: flags.quarantined,
           },
           target,
           paths: flags.path,
@@ -60,6 +62,11 @@ export const restoreCommand: MakeCommand = (terminal, setExit) =>
         }),
       );
       terminal.endProgress();
+      if (flags.quarantined) {
+        terminal.notice(
+          "this recovery point was set aside: somebody may have made it up. Compare it with what people know",
+        );
+      }
       if (report.problems.some(({ kind }) => kind !== "metadata")) setExit(EXIT.incomplete);
       // Standard output is taken by the stream itself.
       if (flags.stdout) return;
@@ -85,6 +92,7 @@ type RestoreFlags = {
   readonly to?: string;
   readonly stdout: boolean;
   readonly snapshot?: string;
+  readonly quarantined: boolean;
   readonly at?: string;
   readonly path: readonly string[];
   readonly overwrite: boolean;

@@ -152,20 +152,32 @@ export async function openAnnexes(
   const wanted = new Set(digests);
   const inventory: RegisterDetails[] = [];
   const others: unknown[] = [];
-  for (const id of await documentIds(places, "annex")) {
-    try {
-      const bytes = await fetchDocument(places, "annex", id);
-      const { document } = openDocument("annex", bytes, agentKeys(known));
-      if (document.state !== known.id || !wanted.has(document.digest)) continue;
-      const content = openAnnex(document, key);
-      await saveAnnex(home, id, bytes);
-      wanted.delete(document.digest);
-      const details = registerDetailsSchema.safeParse(content);
-      if (details.success) inventory.push(details.data);
-      else others.push(content);
-    } catch (error) {
-      if (!isExclaveError(error)) throw error;
-      onNotice(`annex/${id} was left out: ${error.message}`);
+  const left = new Set(await documentIds(places, "annex"));
+  // Again, while an annex about people names another that it adds to, and that may have been passed by.
+  for (let named = true; named; ) {
+    named = false;
+    for (const id of left) {
+      try {
+        const bytes = await fetchDocument(places, "annex", id);
+        const { document } = openDocument("annex", bytes, agentKeys(known));
+        if (document.state !== known.id || !wanted.has(document.digest)) continue;
+        left.delete(id);
+        const content = openAnnex(document, key);
+        await saveAnnex(home, id, bytes);
+        wanted.delete(document.digest);
+        const details = registerDetailsSchema.safeParse(content);
+        if (details.success) inventory.push(details.data);
+        else others.push(content);
+        const adds = readPeople(content)?.adds;
+        if (adds !== undefined) {
+          wanted.add(adds);
+          named = true;
+        }
+      } catch (error) {
+        if (!isExclaveError(error)) throw error;
+        left.delete(id);
+        onNotice(`annex/${id} was left out: ${error.message}`);
+      }
     }
   }
   for (const digest of wanted) onNotice(`no site has the annex ${digest.slice(0, 16)}`);

@@ -233,7 +233,10 @@ class BranchReader {
     // Whether so many answered that nothing newer is hidden is asked when it is known who there is to ask.
     const { confirmedBy } = agreeOnHead(answers, { demands: [], acceptStale: true });
     const [unread] = this.#unread;
-    const [first, second] = this.#branches;
+    const [first, second] = this.#branches.filter(
+      ({ log }) =>
+        !this.#branches.some((one) => one.log.size > log.size && has(one.log, log.head())),
+    );
     const larger = unread && unread.head.size > (first?.log.size ?? 0);
     if (!first || larger) throw unread?.error ?? new ExclaveError("bug", "a head was read");
     const other = second?.log.head() ?? unread?.head;

@@ -10,13 +10,17 @@ import { equalConstantTime, toHex, utf8, wipe } from "../crypto/bytes.ts";
 import { kemKeyPairFromSeed } from "../crypto/kem.ts";
 import { generatePassphrase } from "../crypto/key-file.ts";
 import { type HolderSeal, type KitDetails, type SealedKit, sealKits } from "../custody/ceremony.ts";
-import { decodeKit, fingerprint, openShare } from "../custody/kit.ts";
+import { decodeKit, fingerprint, type Kit, openShare } from "../custody/kit.ts";
 import { makeReceipt, signReceipt } from "../custody/receipt.ts";
+import type { OpenedShare } from "../custody/sealed-share.ts";
 import type { ShareSet } from "../custody/share-set.ts";
-import { ExclaveError, invariant } from "../errors.ts";
+import { ExclaveError, invariant, isExclaveError } from "../errors.ts";
 import { writeKeyFile } from "../vault/key-files.ts";
 import { type Custody, custodyOf, hashOf } from "./custody.ts";
 import { sealWatch, watchOf } from "./watch.ts";
+
+/** A holder's mistypings at the table, before the ceremony is broken off: a typing error must not end it. */
+const OPENING_TRIES_MAX = 5;
 
 /** Who is to keep a share. */
 export type KeyHolder = {
@@ -154,9 +158,8 @@ async function openAgain(
         `the kit of key holder ${index + 1} is not what was written: the medium is bad. Nothing counts; begin again with another one`,
       );
     }
-    const opener = await table.typeAgain(index + 1, holders[index]?.office ?? "");
-    if (opener === undefined) continue;
-    const opened = await openShare(decodeKit(written), opener);
+    const opened = await openedBy(table, decodeKit(written), holders[index]?.office ?? "");
+    if (opened === undefined) continue;
     const [request] = requests;
     const own = set.shares.find((share) => share.index === index);
     invariant(request && own, "each holder has a share and a request");
@@ -170,6 +173,20 @@ async function openAgain(
     table.onStep(`key holder ${index + 1} has opened their kit`);
   }
   return receipts;
+}
+
+/** A kit as its holder opens it; undefined when that is to be later. Throws `wrong-passphrase` after some tries. */
+async function openedBy(table: Table, kit: Kit, office: string): Promise<OpenedShare | undefined> {
+  for (let tries = 1; ; tries++) {
+    const opener = await table.typeAgain(kit.index + 1, office);
+    if (opener === undefined) return undefined;
+    try {
+      return await openShare(kit, opener);
+    } catch (error) {
+      if (tries >= OPENING_TRIES_MAX || !isExclaveError(error, "wrong-passphrase")) throw error;
+      table.onStep("that does not open it; look at the card again");
+    }
+  }
 }
 
 function transcriptOf(

@@ -167,8 +167,12 @@ export async function submit(
   return { id: first.id, standing: standingOf(home, first, now) };
 }
 
+/** Throws `usage` when a decision would not count, were it in the ledger now. */
 function requireSigned(home: Home, opened: OpenedPaper<"decision">, now: Date): void {
-  const standing = standingOf(home, opened, now);
+  const { history } = home.known;
+  const { generation } = home.charter.ledger;
+  const last = { opened, generation, position: Number.MAX_SAFE_INTEGER, at: now };
+  const standing = assess(opened, { ...history, decisions: [...history.decisions, last], now });
   if (standing.status === "unsigned") {
     throw new ExclaveError(
       "usage",

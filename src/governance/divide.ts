@@ -99,19 +99,30 @@ async function kitsOf(
   return { recovery, kits: await makeKits({ set, details, holders, folder, table, now }) };
 }
 
-/** The annex about people, with those who are new. */
+/**
+ * The annex about people, with those who are new. Who joined without a ceremony is in an annex with a salt of
+ * its own: that one stays, and is named.
+ */
 async function peopleWith(
   home: Home,
   key: KemKeyPair,
   holders: readonly KeyHolder[],
 ): Promise<People> {
-  let before: People | undefined;
-  for (const { content } of await openKept(home, key)) before = readPeople(content) ?? before;
+  const annexes = new Map<string, People>();
+  for (const { digest, content } of await openKept(home, key)) {
+    const people = readPeople(content);
+    if (people) annexes.set(digest, people);
+  }
+  const { annex } = home.charter;
+  const current = annexes.get(annex);
+  let before = current ?? [...annexes.values()].at(-1);
+  while (before?.adds !== undefined && annexes.has(before.adds)) before = annexes.get(before.adds);
   const names = [
     ...(before?.people.map(({ name }) => name) ?? []),
     ...holders.map(({ name }) => name),
   ];
-  return peopleOf(names, before?.salt);
+  const people = peopleOf(names, before?.salt);
+  return current?.adds === undefined ? people : { ...people, adds: annex };
 }
 
 /** Every annex that home keeps and this key opens. */
@@ -145,7 +156,7 @@ async function reseal(
   await home.saveAnnex(sealAnnex(people, to, by));
   if (recovery.kem === home.charter.recovery.kem) return;
   for (const { content } of await openKept(home, old)) {
-    if (content && typeof content === "object" && !readPeople(content)) {
+    if (content && typeof content === "object") {
       await home.saveAnnex(sealAnnex(content, to, by));
     }
   }

@@ -6,7 +6,7 @@ import { randomBytes } from "node:crypto";
 import { rename, rm, rmdir } from "node:fs/promises";
 import { basename, dirname, join, resolve } from "node:path";
 import { z } from "zod";
-import { type Charter, momentOf } from "../charter/charter.ts";
+import { type Charter, type Constitution, momentOf } from "../charter/charter.ts";
 import { constitutionOf } from "../charter/presets.ts";
 import { toHex, wipe } from "../crypto/bytes.ts";
 import type { KitDetails } from "../custody/ceremony.ts";
@@ -85,6 +85,8 @@ export type FoundStateOptions = {
   readonly folder: string;
   readonly table: Table;
   readonly now: Date;
+  /** How long constitutional decisions wait, in place of the preset's days: for a demo, and no State. */
+  readonly timelockSeconds?: number;
 };
 
 /**
@@ -131,7 +133,7 @@ export async function foundState(
   }
 }
 
-function charterPlan({ plan, seatKeys, now }: FoundStateOptions) {
+function charterPlan({ plan, seatKeys, now, timelockSeconds }: FoundStateOptions) {
   const people = peopleOf([
     ...plan.seats.flatMap((seat) => seat.people.map(({ name }) => name)),
     ...plan.keyHolders.holders.map(({ name }) => name),
@@ -150,13 +152,20 @@ function charterPlan({ plan, seatKeys, now }: FoundStateOptions) {
       throw new ExclaveError("usage", `seat ${seat.name} has no signing key for ${name}`);
     }),
   }));
+  const preset = constitutionOf(plan.preset, seats, plan.country);
   return {
     stateName: plan.state,
     now,
-    constitution: constitutionOf(plan.preset, seats, plan.country),
+    constitution: timelockSeconds === undefined ? preset : withTimelock(preset, timelockSeconds),
     people,
     releaseDelaySeconds: RELEASE_DELAY_SECONDS[plan.preset],
   };
+}
+
+function withTimelock(constitution: Constitution, timelockSeconds: number): Constitution {
+  const { thresholds } = constitution;
+  const constitutional = { ...thresholds.constitutional, timelockSeconds };
+  return { ...constitution, thresholds: { ...thresholds, constitutional } };
 }
 
 function recoveryOf(

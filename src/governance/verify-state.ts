@@ -5,7 +5,7 @@
 import { standings } from "../charter/history.ts";
 import { toHex } from "../crypto/bytes.ts";
 import { sha256 } from "../crypto/hash.ts";
-import { type ExclaveError, isExclaveError } from "../errors.ts";
+import { ExclaveError, isExclaveError } from "../errors.ts";
 import { fetchFrom, newestAt } from "../ledger/at-sites.ts";
 import { verifyCheckpoint } from "../ledger/checkpoint.ts";
 import { encodeLedgerEntry, GOVERNING_KINDS, type LedgerEntry } from "../ledger/entry.ts";
@@ -233,19 +233,23 @@ class Verification {
       if (!newest) continue;
       const where = `site ${name}, generation ${i + 1}`;
       const relation = log.relation(newest.head);
-      if (relation === "fork" || relation === "ahead") {
-        const end = log.head(Math.min(newest.head.size, countedEntries(generation)));
-        const how = relation === "fork" ? "has forked" : "goes on";
-        const text = `${where}: the ledger ${how} there: it holds ${shownHead(newest.head)}, and here are ${shownHead(end)}`;
-        if (generation.closedAt === undefined) this.#problem(text);
-        else
-          this.notes.push(`${text}. That generation was closed: what was added counts for nothing`);
-        continue;
-      }
+      const end = log.head(Math.min(newest.head.size, countedEntries(generation)));
+      const both = `it holds ${shownHead(newest.head)}, and here are ${shownHead(end)}`;
       try {
-        for await (const _ of verifiedEntries(newest.head, fetchFrom([site], log.origin)));
+        if (relation === "fork") throw new ExclaveError("altered", `it has forked there: ${both}`);
+        const files = fetchFrom([site], log.origin);
+        for await (const _ of verifiedEntries(newest.head, files, [end]));
+        if (relation === "ahead") throw new ExclaveError("altered", `it goes on there: ${both}`);
       } catch (error) {
-        this.#failed(where, error);
+        if (generation.closedAt === undefined || !isExclaveError(error, "altered")) {
+          this.#failed(where, error);
+        } else if (relation === "fork" || relation === "ahead") {
+          this.notes.push(
+            `${where}: ${error.message}. That generation was closed: what was added counts for nothing`,
+          );
+        } else {
+          this.#problem(`${where}: ${error.message}`);
+        }
       }
     }
     const behind = countedEntries(this.#options.generations.at(-1)) - held;

@@ -80,15 +80,15 @@ export async function readBranch(
 }
 
 /**
- * Has the checkpoints with a log that tell when its entries of some kinds counted, the governing ones, for readers who do not have
- * them all: as the log's own time when no witnesses are given. `log.coveredAt` says for any of the given what
- * it says at home.
+ * Has the checkpoints with a log that tell when its governing entries counted, or those of other kinds, for
+ * readers who do not have them all: as the log's own time when no witnesses are given. `log.coveredAt` says for
+ * any of the given what it says at home.
  *
  * Rejects as `checkpointsAt` does, and with `altered` for a checkpoint that is not one of this log.
  *
  * @param witnesses of every charter that the ledger has
  * @param among `all` to find a fork at any size, `branch` to pass over checkpoints of other trees
- * @param kinds other entries than the governing ones
+ * @param kinds of the entries whose time is asked; the governing ones unless told
  */
 export async function gatherCheckpoints(
   log: Log,

@@ -86,7 +86,10 @@ export async function importSnapshots(options: ImportOptions): Promise<number> {
   );
   let imported = 0;
   for (const statements of byEpoch.values()) {
-    const ordered = statements.toSorted((a, b) => sequenceOf(a) - sequenceOf(b));
+    // What is set aside comes last: it must not choose the key of an epoch, nor be built on.
+    const ordered = statements.toSorted(
+      (a, b) => Number(isAside(a)) - Number(isAside(b)) || sequenceOf(a) - sequenceOf(b),
+    );
     imported += await importEpoch(options, withOneKey(options, ordered));
   }
   return imported;
@@ -167,6 +170,10 @@ export function suspicionOf(
   return `its agent was revoked, and is suspect from ${suspectFrom.toISOString()} on`;
 }
 
+function isAside({ quarantined }: Fresh): boolean {
+  return quarantined !== undefined;
+}
+
 function sequenceOf({ opened }: Fresh): number {
   return opened.document.sequence;
 }
@@ -199,10 +206,16 @@ async function importEpoch(options: ImportOptions, statements: readonly Fresh[])
   if (!first) return 0;
   const { catalog, places, onProblem } = options;
   const context = epochOf(first.opened.document);
-  for (const { opened } of statements) {
+  for (const statement of statements) {
+    const { opened } = statement;
     for (const manifest of opened.document.manifests) {
       try {
-        await importManifest(options, context, parseId("DocumentId", manifest));
+        await importManifest(
+          options,
+          context,
+          parseId("DocumentId", manifest),
+          !isAside(statement),
+        );
       } catch (error) {
         if (!isExclaveError(error)) throw error;
         const document = `manifest/${manifest} of statement/${opened.id}`;
@@ -282,6 +295,8 @@ async function importManifest(
   options: ImportOptions,
   context: EpochContext,
   id: DocumentId,
+  /** False for packs that nobody is held to: no check asks for what was made up. */
+  committed: boolean,
 ): Promise<void> {
   const { context: stated, refs } = decodeManifest(
     await fetchDocument(options.places, "manifest", id),
@@ -294,7 +309,8 @@ async function importManifest(
     throw new ExclaveError("altered", "a manifest belongs to another epoch than its statement");
   }
   options.catalog.transaction(() => {
-    for (const ref of refs) options.catalog.addPack(context.register, context.epoch, ref, true);
+    for (const ref of refs)
+      options.catalog.addPack(context.register, context.epoch, ref, committed);
   });
 }
 

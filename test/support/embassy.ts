@@ -4,7 +4,15 @@
  */
 import assert from "node:assert/strict";
 import { createHash, randomBytes } from "node:crypto";
-import { cpSync, existsSync, mkdirSync, readdirSync, readFileSync, rmSync, writeFileSync } from "node:fs";
+import {
+  cpSync,
+  existsSync,
+  mkdirSync,
+  readdirSync,
+  readFileSync,
+  rmSync,
+  writeFileSync,
+} from "node:fs";
 import { basename, join } from "node:path";
 import { momentOf, writeCharter } from "../../src/charter/charter.ts";
 import { addSignature, type Decision, signPaper } from "../../src/charter/decision.ts";
@@ -25,7 +33,7 @@ import { formatVerifierKey } from "../../src/ledger/note.ts";
 import { addCheckpoint, formatAddCheckpoint, type WitnessStore } from "../../src/ledger/witness.ts";
 import { SqliteWitnessStore } from "../../src/ledger/witness-store.ts";
 import { type ProtectReport, protect } from "../../src/registers/protect.ts";
-import { type RecoverReport, recover } from "../../src/registers/recover.ts";
+import { keySource, type RecoverReport, recover } from "../../src/registers/recover.ts";
 import { restore } from "../../src/registers/restore.ts";
 import { Catalog } from "../../src/vault/catalog.ts";
 import { Home } from "../../src/vault/home.ts";
@@ -121,7 +129,13 @@ export class Embassy {
     const now = this.day(0);
     for (const name of PLACES) {
       const country = name.toUpperCase();
-      const site = { name, country, operator: name, hazardZone: country, directory: this.site(name) };
+      const site = {
+        name,
+        country,
+        operator: name,
+        hazardZone: country,
+        directory: this.site(name),
+      };
       const given = await addSite(this.home, site, now);
       assert.ok(given?.status === "proposed");
       await submit(this.home, [this.sign(given.decision)], now);
@@ -252,12 +266,16 @@ export class Embassy {
   /** Takes over from the home that was, into one of that name. */
   async recover(
     days: number,
-    options: { readonly sites?: readonly string[]; readonly as?: string; readonly key?: RecoveryKey } = {},
+    options: {
+      readonly sites?: readonly string[];
+      readonly as?: string;
+      readonly key?: RecoveryKey;
+    } = {},
   ): Promise<RecoverReport> {
     const { sites = PLACES, as = "next", key = this.recovery } = options;
     return recover({
       home: join(this.folder, as),
-      key: { seed: key.seed, state: this.home.state, stateName: STATE_NAME },
+      key: keySource({ seed: key.seed, state: this.home.state }),
       directories: sites.map((name) => this.site(name)),
       acceptStale: false,
       now: this.day(days),
@@ -332,7 +350,11 @@ export class Embassy {
   }
 
   /** Takes objects away; all of a kind unless told which. */
-  hide(kind: string, isIt: (name: string) => boolean = () => true, sites: readonly string[] = PLACES): void {
+  hide(
+    kind: string,
+    isIt: (name: string) => boolean = () => true,
+    sites: readonly string[] = PLACES,
+  ): void {
     for (const site of sites) {
       const names = [...this.objects(site, kind).keys()].filter(isIt);
       assert.ok(names.length > 0, `site ${site} has what is to be hidden`);

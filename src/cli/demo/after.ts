@@ -1,21 +1,20 @@
-/** The demo's second half: the disaster, the bare machine, the comparison, one person's certificate. */
+/** The demo's second half: the disaster, the comparison, one person's certificate. */
 import { mkdirSync, readFileSync, renameSync } from "node:fs";
 import { join, relative } from "node:path";
-import { type CheckReport, check } from "../../checks/check.ts";
-import { keySource, type RecoverReport, recover } from "../../registers/recover.ts";
 import { type RestoreReport, restore } from "../../registers/restore.ts";
 import { chooseSnapshot } from "../../registers/snapshots.ts";
 import { Catalog } from "../../vault/catalog.ts";
 import { openStatement } from "../../vault/documents.ts";
 import type { Home } from "../../vault/home.ts";
-import { openKey } from "../../vault/recovery-key.ts";
 import { removeTree } from "../clean-up.ts";
 import { formatBytes, formatCount, formatSeconds, formatTime, plural } from "../format.ts";
 import { alignTable } from "../page.ts";
 import { type BirthRecord, findBirthRecord, formatBirthRecord } from "./birth-record.ts";
 import { type Comparison, compareRecords } from "./compare.ts";
 import { damageShards, type Losses } from "./disaster.ts";
+import type { KeyHolder } from "./founding.ts";
 import { type Host, hosts, threshold } from "./hosts.ts";
+import { holdersLost } from "./people.ts";
 import type { GeneratedRegisters } from "./registers.ts";
 import {
   type RegisterName,
@@ -32,23 +31,36 @@ export type Disaster = {
   readonly damaged: string;
   readonly shardsDamaged: number;
   readonly left: readonly string[];
+  /** Offices of key holders. */
+  readonly holdersLost: readonly string[];
+  readonly holdersLeft: readonly string[];
 };
 
-const names = (list: readonly Host[]): string => list.map(({ country }) => country).join(" and ");
-
-/** Chapter 6, when it is known which sites are lost: home and two sites go, a third is damaged. */
-export async function strike(stage: Stage, { lost, damaged, left }: Losses): Promise<Disaster> {
+/**
+ * Chapter 8, when it is known which sites are lost: home goes, and two sites and two key holders; a third site is
+ * damaged.
+ */
+export async function strike(
+  stage: Stage,
+  { lost, damaged, left }: Losses,
+  holders: readonly KeyHolder[],
+): Promise<Disaster> {
   const { page, paths } = stage;
   // For the comparison alone: nothing that follows reads them before that.
   mkdirSync(paths.originals, { recursive: true });
   renameSync(paths.registers, join(paths.originals, "registers"));
+  renameSync(paths.home, paths.oldHome);
   removeTree(join(paths.root, "capital"));
+  const isLost = ({ number }: KeyHolder): boolean => holdersLost.includes(number);
+  for (const { number } of holders.filter(isLost)) {
+    removeTree(join(paths.keyHolders, `${number}`));
+  }
   for (const host of lost) removeTree(sitePath(paths, host));
   const shardsDamaged = damageShards(sitePath(paths, damaged));
   page.lines(
     alignTable(
       [
-        ["home", "gone: the machine, its keys, its catalog, the registers"],
+        ["home", "gone, with keys, catalog and registers"],
         ...hosts.map((host) => [
           host.country,
           lost.includes(host)
@@ -57,109 +69,27 @@ export async function strike(stage: Stage, { lost, damaged, left }: Losses): Pro
               ? `a byte altered in each of its ${formatCount(shardsDamaged)} shards`
               : "untouched",
         ]),
+        ...holders.map((holder) => [
+          holder.office,
+          isLost(holder) ? "lost, and the kit too" : "abroad, with the kit",
+        ]),
       ],
       [1],
     ),
   );
   page.gap();
   page.text(
-    "(The originals were moved aside, where nothing looks until the comparison. The recovery " +
-      "key lies in the embassy's safe.)",
+    "(Moved aside, where nothing looks: the originals, until the comparison, and home's disk, " +
+      "which turns up again in the end.)",
   );
   return {
     lost: lost.map(({ country }) => country),
     damaged: damaged.country,
     shardsDamaged,
     left: left.map(({ country }) => country),
+    holdersLost: holders.filter(isLost).map(({ office }) => office),
+    holdersLeft: holders.filter((holder) => !isLost(holder)).map(({ office }) => office),
   };
-}
-
-export type Recovered = {
-  readonly home: Home;
-  readonly report: RecoverReport;
-  readonly checks: readonly CheckReport[];
-  /** Damaged shards that `check` named at the damaged site. */
-  readonly damageNamed: number;
-  readonly seconds: number;
-};
-
-/** Chapter 7: a bare machine, the recovery key, and the sites that are left. */
-export async function recoverHome(
-  stage: Stage,
-  losses: Losses,
-  passphrase: string,
-): Promise<Recovered> {
-  const { page, paths } = stage;
-  page.heading("7. A bare machine: the recovery key and the sites that are left");
-  const sites = losses.left.map(({ site }) => `--site sites/${site}`).join(" ");
-  page.command(`exclave recover --key recovery-key.age ${sites}`);
-  page.gap();
-  showStep(stage, "recovering");
-  const notices: string[] = [];
-  const { value: report, seconds } = await timed(stage, "recover home", async () =>
-    recover({
-      home: paths.newHome,
-      key: keySource(await openKey("recovery-key", readFileSync(paths.recoveryKey), passphrase)),
-      directories: losses.left.map((host) => sitePath(paths, host)),
-      acceptStale: false,
-      now: new Date(),
-      onNotice: (notice) => notices.push(notice),
-    }),
-  );
-  const { home } = report;
-  page.text(
-    `${home.charter.name} has a home again after ${formatSeconds(seconds)}, from ` +
-      `${report.sites.join(", ")}. It has a fresh agent key and is the sole writer, in term ` +
-      `${report.term}.`,
-  );
-  for (const notice of notices) page.text(`note: ${notice}`);
-  page.lines(
-    report.registers
-      .toSorted((a, b) => order(a.name) - order(b.name))
-      .map(
-        ({ name, recoveryPoints, newest }) =>
-          `${name}: ${plural(recoveryPoints, "recovery point")}, the newest of ` +
-          `${formatTime(newest)}`,
-      ),
-  );
-  page.gap();
-  for (const name of registerNames) page.command(`exclave check ${name} --full`);
-  page.gap();
-  const checks = await checkAll(stage, home);
-  const damageNamed = checks
-    .flatMap((one) => one.sites)
-    .filter(({ site }) => site === losses.damaged.site)
-    .reduce((sum, { damaged }) => sum + damaged, 0);
-  const example = checks
-    .flatMap(({ findings }) => findings)
-    .find(({ site, object }) => site === losses.damaged.site && object.startsWith("shard/"));
-  page.text(
-    `Every byte was read and held against its name: ${plural(damageNamed, "shard")} of ` +
-      `${losses.damaged.country} ${damageNamed === 1 ? "is" : "are"} damaged and named, none of ` +
-      `${names(losses.left.slice(1))}.`,
-  );
-  if (example) page.text(`${example.site}: ${example.object.slice(0, 28)}…: ${example.why}`);
-  return { home, report, checks, damageNamed, seconds };
-}
-
-function order(name: string): number {
-  return (registerNames as readonly string[]).indexOf(name);
-}
-
-async function checkAll(stage: Stage, home: Home): Promise<readonly CheckReport[]> {
-  const catalog = new Catalog(home.catalogPath, home.state);
-  const checks: CheckReport[] = [];
-  try {
-    await timed(stage, "check every byte that is left", async () => {
-      for (const register of registerNames) {
-        showStep(stage, `checking ${register}`);
-        checks.push(await check({ home, catalog, register, full: true, now: new Date() }));
-      }
-    });
-  } finally {
-    catalog.close();
-  }
-  return checks;
 }
 
 export type Restored = {
@@ -171,14 +101,14 @@ export type Restored = {
   readonly good: boolean;
 };
 
-/** Chapter 8: everything restored, and every record compared with the originals. */
+/** Chapter 10: everything restored, and every record compared with the originals. */
 export async function restoreAndCompare(
   stage: Stage,
   home: Home,
   damaged: Host,
 ): Promise<Restored> {
   const { page, paths } = stage;
-  page.heading("8. Restore everything, compare every record");
+  page.heading("10. Restore everything, compare every record");
   for (const name of registerNames) page.command(`exclave restore ${name} --to registers/${name}`);
   page.gap();
   const { value: reports, seconds } = await timed(stage, "restore everything", () =>
@@ -280,7 +210,7 @@ export type Certificate = {
   readonly seconds: number;
 };
 
-/** Chapter 9: one person's birth record, fetched alone, with the recovery point's signature checked. */
+/** Chapter 11: one person's birth record, fetched alone, with the recovery point's signature checked. */
 export async function showCertificate(
   stage: Stage,
   home: Home,
@@ -289,7 +219,7 @@ export async function showCertificate(
   const { page, paths } = stage;
   const register = "civil-status";
   const within = relative(register, sought.path);
-  page.heading(`9. At the counter: ${sought.name} asks for a birth certificate`);
+  page.heading(`11. At the counter: ${sought.name} asks for a birth certificate`);
   page.command(`exclave restore ${register} --path /${within} --to desk`);
   page.gap();
   const { value: statement, seconds } = await timed(stage, "fetch one birth record", async () => {

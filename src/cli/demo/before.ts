@@ -1,12 +1,6 @@
-/** The demo's first half: the registers, the founding, two protects, and the look from outside. */
-import { randomBytes } from "node:crypto";
-import { mkdirSync } from "node:fs";
+/** The demo's first half: the registers, two protects, and the look from outside. */
 import { join } from "node:path";
-import { generatePassphrase } from "../../crypto/key-file.ts";
-import { found } from "../../governance/found.ts";
-import { addRegister } from "../../governance/registers.ts";
-import { addSite } from "../../governance/sites.ts";
-import { type ProtectReport, protect, requireLawfulPlacement } from "../../registers/protect.ts";
+import { type ProtectReport, protect } from "../../registers/protect.ts";
 import { Catalog } from "../../vault/catalog.ts";
 import type { Home } from "../../vault/home.ts";
 import { filesBelow, sizeOfTree } from "../disk.ts";
@@ -76,88 +70,6 @@ export async function inventRegisters(
   return { generated, registers };
 }
 
-export type FoundedState = { readonly home: Home; readonly passphrase: string };
-
-/** Chapter 2: the State, its five host countries, its three registers. */
-export async function foundState(stage: Stage): Promise<FoundedState> {
-  const { page } = stage;
-  page.heading("2. Found the State, admit five host countries");
-  page.command(`exclave found --state "${stateName}" --recovery-key recovery-key.age`);
-  for (const { site, code } of hosts) {
-    page.command(`exclave site add ${site} --country ${code} --directory sites/${site}`);
-  }
-  const sites = hosts.map(({ site }) => site).join(",");
-  for (const name of registerNames) {
-    page.command(
-      `exclave register add ${name} --kind files --path registers/${name} --sites ${sites} ` +
-        `--threshold ${threshold}`,
-    );
-  }
-  page.gap();
-  showStep(stage, "making keys");
-  const passphrase = generatePassphrase(randomBytes);
-  const { value: home, seconds } = await timed(stage, "found the State, admit the sites", () =>
-    foundAndAdmit(stage, passphrase),
-  );
-  page.lines(
-    alignTable(
-      hosts.map((host) => [host.site, host.country, host.hazardZone]),
-      [1, 2],
-    ),
-  );
-  page.gap();
-  page.text(
-    `Any ${threshold} of these ${hosts.length} sites bring everything back, so ` +
-      `${hosts.length - threshold} may fail at once. One alone reads nothing, even with every ` +
-      `key of the State stolen; ${threshold} together could, with those keys. (For a State we ` +
-      `advise 3 of 5: three to read, two may fail. This demo is about to ruin three.)`,
-  );
-  page.text(
-    `The recovery key, under a passphrase, goes into an embassy's safe. Home keeps no copy. ` +
-      `Done in ${formatSeconds(seconds)}.`,
-  );
-  return { home, passphrase };
-}
-
-async function foundAndAdmit({ paths }: Stage, passphrase: string): Promise<Home> {
-  for (const folder of ["capital", "embassy-safe", "bare-machine", "sites"]) {
-    mkdirSync(join(paths.root, folder), { recursive: true });
-  }
-  const home = await found({
-    home: paths.home,
-    stateName,
-    passphrase,
-    recoveryKeyFile: paths.recoveryKey,
-    now: new Date(),
-  });
-  for (const host of hosts) {
-    const { site: name, code: country, operator, hazardZone } = host;
-    const directory = sitePath(paths, host);
-    await addSite(home, { name, country, operator, hazardZone, directory }, new Date());
-  }
-  const sites = hosts.map(({ site }) => site);
-  requireLawfulPlacement(home, { sites, k: threshold }, []);
-  for (const name of registerNames) {
-    const register = {
-      name,
-      parts: [
-        {
-          name,
-          kind: "files" as const,
-          path: join(paths.registers, name),
-          excludes: [],
-          oneFileSystem: false,
-        },
-      ],
-      sites,
-      k: threshold,
-      survive,
-    };
-    await addRegister(home, register, new Date());
-  }
-  return home;
-}
-
 export type ProtectFacts = {
   readonly reports: readonly ProtectReport[];
   readonly files: number;
@@ -171,10 +83,10 @@ export type ProtectFacts = {
   readonly seconds: number;
 };
 
-/** Chapter 3: the first recovery points. */
+/** Chapter 4: the first recovery points. */
 export async function protectFirst(stage: Stage, home: Home): Promise<ProtectFacts> {
   const { page } = stage;
-  page.heading("3. Protect");
+  page.heading("4. Protect");
   for (const name of registerNames) page.command(`exclave protect ${name}`);
   page.gap();
   const facts = await protectAll(stage, home, "protect, first time");
@@ -193,14 +105,14 @@ export async function protectFirst(stage: Stage, home: Home): Promise<ProtectFac
   return facts;
 }
 
-/** Chapter 4: a working day, and what is new of it. */
+/** Chapter 5: a working day, and what is new of it. */
 export async function protectAgain(
   stage: Stage,
   home: Home,
   seed: number,
 ): Promise<{ readonly day: DayOfChanges; readonly again: ProtectFacts }> {
   const { page, paths } = stage;
-  page.heading("4. A day passes. Protect again");
+  page.heading("5. A day passes. Protect again");
   const day = changeOneDay(paths.registers, seed);
   page.text(
     `${day.date}: ${plural(day.birthsAdded, "birth")} registered, ${day.birthsCorrected} ` +
@@ -271,7 +183,7 @@ export type HostFacts = HostView & {
   readonly seesNothing: boolean;
 };
 
-/** Chapter 5: what the first host country sees. */
+/** Chapter 6: what the first host country sees. */
 export async function lookFromOutside(stage: Stage, { generated }: Invented): Promise<HostFacts> {
   const { page, paths } = stage;
   const [host] = hosts;
@@ -284,7 +196,7 @@ export async function lookFromOutside(stage: Stage, { generated }: Invented): Pr
     recordNumber,
     "civil-status",
   ];
-  page.heading(`5. ${host.country} looks inside its own site`);
+  page.heading(`6. ${host.country} looks inside its own site`);
   const { value: view, seconds } = await timed(stage, `${host.country} looks inside`, () =>
     lookInside(sitePath(paths, host), texts),
   );
@@ -318,8 +230,9 @@ export async function lookFromOutside(stage: Stage, { generated }: Invented): Pr
   page.text(
     seesNothing
       ? `So ${host.country} sees that it serves the ${view.readable?.stateName ?? "State"}, how ` +
-          `many shards there are, how large, and when they came. No name, no record, not even ` +
-          `what the registers are called. (${formatSeconds(seconds)})`
+          `many shards there are, how large, and when they came; and the State's charter and ` +
+          `decisions, with offices in them. No name, no record, not even what the registers are ` +
+          `called. (${formatSeconds(seconds)})`
       : `${host.country} can read what it should not: this demo has failed.`,
   );
   return { ...view, host: host.country, foundAtHome, seesNothing };

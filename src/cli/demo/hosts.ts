@@ -48,6 +48,15 @@ export const hosts: readonly [Host, ...Host[]] = [
   },
 ];
 
+/** A sixth site, where no register is kept: the State is about to expel it. */
+export const soldSite: Host = {
+  site: "ca-west",
+  code: "CA",
+  country: "Canada",
+  operator: "Harbour Colocation, Vancouver",
+  hazardZone: "western Canada",
+};
+
 /**
  * Any two sites bring everything back. Two are lost and a third is damaged in the demo, so the three
  * of five that a State would take would have to give up, and rightly.

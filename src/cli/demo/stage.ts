@@ -22,14 +22,20 @@ export type Paths = {
   /** $EXCLAVE_HOME before the disaster, and the registers, on the machines that are lost. */
   readonly home: string;
   readonly registers: string;
-  /** The recovery key lies abroad, away from home. */
-  readonly recoveryKey: string;
+  /** The ceremony's, until everybody has left the room. */
+  readonly ceremony: string;
+  /** A folder for each key holder, a key file for each seat, and what goes to who watches abroad. */
+  readonly keyHolders: string;
+  readonly seats: string;
+  readonly abroad: string;
   /** $EXCLAVE_HOME after it, what is restored, and the one record that is fetched first. */
   readonly newHome: string;
   readonly restored: string;
   readonly desk: string;
   /** The originals, kept aside for nothing but the comparison. */
   readonly originals: string;
+  /** The home that is thought lost, and returns in the end. */
+  readonly oldHome: string;
 };
 
 export function pathsIn(root: string): Paths {
@@ -37,11 +43,15 @@ export function pathsIn(root: string): Paths {
     root,
     home: join(root, "capital", "home"),
     registers: join(root, "capital", "registers"),
-    recoveryKey: join(root, "embassy-safe", "recovery-key.age"),
+    ceremony: join(root, "ceremony"),
+    keyHolders: join(root, "key-holders"),
+    seats: join(root, "seats"),
+    abroad: join(root, "abroad"),
     newHome: join(root, "bare-machine", "home"),
     restored: join(root, "bare-machine", "registers"),
     desk: join(root, "bare-machine", "desk"),
     originals: join(root, "kept-aside"),
+    oldHome: join(root, "kept-aside", "home"),
   };
 }
 

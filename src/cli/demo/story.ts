@@ -3,18 +3,17 @@
 import { sizeOfTree } from "../disk.ts";
 import { formatBytes, formatCount, formatSeconds } from "../format.ts";
 import { alignTable } from "../page.ts";
+import { type Admitted, admitSites } from "./admission.ts";
 import {
   type Certificate,
   type Disaster,
-  type Recovered,
   type Restored,
-  recoverHome,
   restoreAndCompare,
   showCertificate,
   strike,
 } from "./after.ts";
+import { type OldHome, oldHomeReturns, type Recovered, recoverHome } from "./bare-machine.ts";
 import {
-  foundState,
   type HostFacts,
   type Invented,
   inventRegisters,
@@ -24,9 +23,12 @@ import {
   protectFirst,
 } from "./before.ts";
 import type { DayOfChanges } from "./changes.ts";
+import { type Expulsion, expelSite } from "./decisions.ts";
 import type { Losses } from "./disaster.ts";
+import { type Founded, foundTheState } from "./founding.ts";
 import { hosts, threshold } from "./hosts.ts";
 import { stateName } from "./names.ts";
+import { holdersLost, holdersNeeded } from "./people.ts";
 import type { RegisterSizes } from "./registers.ts";
 import { type Stage, sitePath } from "./stage.ts";
 
@@ -46,15 +48,18 @@ export async function tellStory(stage: Stage, options: StoryOptions): Promise<St
   const startedMs = performance.now();
   const { page } = stage;
   const invented = await inventRegisters(stage, options.seed, options.sizes);
-  const { home, passphrase } = await foundState(stage);
+  const founded = await foundTheState(stage);
+  const { home, holders } = founded;
+  const admitted = await admitSites(stage, founded);
   const first = await protectFirst(stage, home);
   const { day, again } = await protectAgain(stage, home, options.seed);
   const view = await lookFromOutside(stage, invented);
+  const expulsion = await expelSite(stage, founded);
   const cost = measureCost(stage);
 
-  page.heading("6. The disaster: home and two host countries");
+  page.heading("8. The disaster: home, two key holders and two host countries");
   page.text(
-    `Home is lost, and two of: ` +
+    `Home is lost, ${holdersLost.length} key holders with it, and two of: ` +
       `${hosts.map(({ site, country }) => `${site} ${country}`).join(", ")}.`,
   );
   page.text("At a third, the disk has gone bad, and nobody has noticed.");
@@ -62,14 +67,16 @@ export async function tellStory(stage: Stage, options: StoryOptions): Promise<St
   const waitedFromMs = performance.now();
   const losses = await options.chooseLosses();
   const waitedSeconds = (performance.now() - waitedFromMs) / 1000;
-  const disaster = await strike(stage, losses);
-  const recovered = await recoverHome(stage, losses, passphrase);
+  const disaster = await strike(stage, losses, holders);
+  const recovered = await recoverHome(stage, losses, holders);
   const restored = await restoreAndCompare(stage, recovered.home, losses.damaged);
   const certificate = await showCertificate(stage, recovered.home, invented.generated);
+  const oldHome = await oldHomeReturns(stage);
 
   const seconds = (performance.now() - startedMs) / 1000 - waitedSeconds;
-  const facts = { invented, first, day, again, view, cost, disaster, recovered, restored };
-  const report = reportOf({ ...facts, certificate, stage, seconds, passphrase });
+  const before = { invented, founded, admitted, first, day, again, view, expulsion, cost };
+  const after = { disaster, recovered, restored, certificate, oldHome };
+  const report = reportOf({ ...before, ...after, stage, seconds });
   sayWhatItCameTo(stage, report);
   return report;
 }
@@ -93,25 +100,41 @@ function measureCost({ paths }: Stage): Cost {
 
 function reportOf(facts: {
   readonly invented: Invented;
+  readonly founded: Founded;
+  readonly admitted: Admitted;
   readonly first: ProtectFacts;
   readonly day: DayOfChanges;
   readonly again: ProtectFacts;
   readonly view: HostFacts;
+  readonly expulsion: Expulsion;
   readonly cost: Cost;
   readonly disaster: Disaster;
   readonly recovered: Recovered;
   readonly restored: Restored;
   readonly certificate: Certificate;
+  readonly oldHome: OldHome;
   readonly stage: Stage;
   readonly seconds: number;
-  readonly passphrase: string;
 }) {
   const { invented, first, day, again, view, cost, disaster, recovered, restored } = facts;
-  const { certificate, stage, seconds } = facts;
+  const { founded, admitted, expulsion, certificate, oldHome, stage, seconds } = facts;
   const damageFound = recovered.damageNamed === disaster.shardsDamaged;
+  const ruled = expulsion.enactedEarly === 0 && !expulsion.sitesLeft.includes(expulsion.site);
+  const oldIsOut = oldHome.wroteBytes === 0 && recovered.ledgerGeneration === 2;
   return {
-    good: restored.good && certificate.same && view.seesNothing && damageFound,
-    state: { name: stateName, id: recovered.home.state },
+    good: restored.good && certificate.same && view.seesNothing && damageFound && ruled && oldIsOut,
+    state: { name: stateName, id: recovered.home.state, fingerprint: founded.fingerprint },
+    founding: {
+      keyHolders: {
+        threshold: holdersNeeded,
+        of: founded.holders.length,
+        confirmed: founded.confirmed,
+        offices: founded.holders.map(({ office }) => office),
+      },
+      seats: founded.signatories.map(({ seat }) => seat),
+      timelock: { inLifeDays: founded.timelockDays, hereSeconds: founded.timelockSeconds },
+    },
+    admitted,
     directory: stage.paths.root,
     registers: invented.registers,
     threshold,
@@ -130,10 +153,15 @@ function reportOf(facts: {
       })),
       seesNothing: view.seesNothing,
     },
+    expulsion,
     disaster,
     recovered: {
+      twoKits: recovered.refused,
+      holders: recovered.holders,
       sites: recovered.report.sites,
       term: recovered.report.term,
+      ledgerGeneration: recovered.ledgerGeneration,
+      checkpoint: recovered.report.checkpoint,
       registers: recovered.report.registers,
       damageNamed: recovered.damageNamed,
       seconds: recovered.seconds,
@@ -146,6 +174,7 @@ function reportOf(facts: {
       good: restored.good,
     },
     certificate,
+    oldHome,
     cost,
     timings: stage.timings,
     seconds,
@@ -161,7 +190,7 @@ function protectJson({ reports, ...facts }: ProtectFacts) {
 
 function sayWhatItCameTo({ page }: Stage, report: StoryReport): void {
   const { restored, certificate, cost, recovered, protectedAgain } = report;
-  page.heading("10. What it came to");
+  page.heading("13. What it came to");
   page.text(
     report.good
       ? `Lost: nothing. ${formatCount(restored.records)} records, ` +
@@ -173,6 +202,8 @@ function sayWhatItCameTo({ page }: Stage, report: StoryReport): void {
     `From a bare machine to the first certificate: ` +
       `${formatSeconds(recovered.seconds + certificate.seconds)}.`,
   );
+  page.gap();
+  sayWhatWasShown(page, report);
   page.gap();
   page.text(
     `Cost: ${formatBytes(cost.bytes)} abroad in all, ` +
@@ -208,6 +239,10 @@ function sayWhatItCameTo({ page }: Stage, report: StoryReport): void {
     "Your servers: nobody else ran these sites, no disk of theirs was slow, no network failed.",
   );
   page.text(
+    "Your people: here one program played them all. Whether five key holders keep five kits " +
+      "apart, and come when they are called, a drill shows.",
+  );
+  page.text(
     "Your law: whether this class of data may lie in that country, and what its courts can " +
       "order, no program can tell you.",
   );
@@ -216,4 +251,32 @@ function sayWhatItCameTo({ page }: Stage, report: StoryReport): void {
   page.command("exclave try DIRECTORY");
   page.text("what your own data would cost, and whether it restores; nothing leaves the machine.");
   page.gap();
+}
+
+/** Each claim with what it rests on. */
+function sayWhatWasShown(page: Stage["page"], report: StoryReport): void {
+  const { expulsion, recovered, founding, hostView } = report;
+  const { threshold: needed, of } = founding.keyHolders;
+  page.text("What was shown:");
+  page.lines(
+    alignTable(
+      [
+        [
+          "nobody alone brings it back",
+          `${needed - 1} kits: refused; ${needed} of ${of}: home again`,
+        ],
+        [
+          "nobody alone decides",
+          `2 signatures: refused; ${expulsion.signedBy.length}: it waited, then held`,
+        ],
+        [
+          "a host country reads nothing",
+          `${hostView.searches.length} searches there found nothing`,
+        ],
+        ["what is lost comes back", `from ${recovered.sites.length} sites, one of them damaged`],
+        ["the old home is out", `refused; the State writes in term ${recovered.term}`],
+      ],
+      [1],
+    ),
+  );
 }
