@@ -7,6 +7,7 @@ import { join } from "node:path";
 import { DatabaseSync } from "node:sqlite";
 import { describe, type TestContext, test } from "node:test";
 import { writeCharter } from "../src/charter/charter.ts";
+import { fromHex } from "../src/crypto/bytes.ts";
 import { splitSecret } from "../src/custody/share-set.ts";
 import { decide } from "../src/governance/decide.ts";
 import { publicPartOf } from "../src/governance/found.ts";
@@ -14,11 +15,13 @@ import { enter, openAllSites, publish } from "../src/governance/ledger-at-sites.
 import type { ShownEntry, ShownSite } from "../src/governance/show-ledger.ts";
 import type { VerifyReport } from "../src/governance/verify-state.ts";
 import { checkpointName, publishTo, type SignedHead } from "../src/ledger/at-sites.ts";
-import type { Log } from "../src/ledger/log.ts";
+import { Log } from "../src/ledger/log.ts";
+import { logKeyFromSeed } from "../src/ledger/log-key.ts";
 import { openDirectorySite } from "../src/sites/directory.ts";
 import type { Site } from "../src/sites/site.ts";
 import { openStatement, signDocument } from "../src/vault/documents.ts";
 import { Home } from "../src/vault/home.ts";
+import { ledgerKeysOf } from "../src/vault/known-state.ts";
 import { recoveryKeyFromSeed } from "../src/vault/recovery-key.ts";
 import { ended, failed, good, type Outcome, run, shown, start } from "./support/cli.ts";
 import { temporaryFolder } from "./support/places.ts";
@@ -275,18 +278,20 @@ describe("a recovery point that the ledger has not", () => {
     state.lose("home");
     good(await state.recover("new", SITES));
     plantKinds(state, "after", ["shard", "manifest", "statement"]);
-    // And a first one of the epoch, under another key than all others of it.
+    // And such as call themselves the first of the epoch, under another key than all others of it.
     const old = await Home.open(state.path("old"));
     const [file = ""] = state.objects("kn", "statement");
     const { document } = openStatement(readFileSync(file), old.known);
-    const rival = {
-      ...document,
-      sequence: 1,
-      epochKeyId: "ab".repeat(32),
-      random: "00".repeat(16),
-    };
-    const { id, bytes } = signDocument(rival, [old.agent]);
-    await (await siteOf(state, "kn")).put(`statement/${id}`, [bytes]);
+    for (let i = 0; i < 12; i++) {
+      const rival = {
+        ...document,
+        sequence: 1,
+        epochKeyId: "ab".repeat(32),
+        random: random(16).toString("hex"),
+      };
+      const { id, bytes } = signDocument(rival, [old.agent]);
+      await (await siteOf(state, "bb")).put(`statement/${id}`, [bytes]);
+    }
     const rebuilt = await state.run(["rebuild"]);
     assert.equal(rebuilt.code, 3, shown(rebuilt));
     assert.match(rebuilt.stderr, /set aside: the ledger does not have it/);
@@ -358,6 +363,30 @@ async function signAt(
   });
 }
 
+/** A checkpoint of so many entries that never were, by the key of a home's ledger. */
+async function earlyCheckpoint(
+  state: TestState,
+  home: string,
+  entries: number,
+): Promise<SignedHead> {
+  const { secret } = JSON.parse(readFileSync(join(home, "keys", "ledger.json"), "utf8"));
+  const [ledger] = (await Home.open(home)).config.ledgers;
+  const keys = ledgerKeysOf(ledger ?? { keys: [] });
+  const signer = logKeyFromSeed(fromHex(secret, 32), keys[0].name);
+  const log = Log.open(state.path("early.sqlite"), keys, signer);
+  try {
+    log.append(
+      Array.from({ length: entries }, () => ({
+        kind: "veto" as const,
+        envelope: random(32).toString("hex"),
+      })),
+    );
+    return { checkpoint: log.sign(new Date()), head: log.head() };
+  } finally {
+    log.close();
+  }
+}
+
 function siteOf(state: TestState, name: string): Promise<Site> {
   const identity = { name, country: "?", operator: "?", hazardZone: "?" };
   return openDirectorySite(state.path(name), identity);
@@ -395,6 +424,11 @@ describe("who still has the key of a ledger that was closed", () => {
       "before",
     );
     assert.equal(equal.head.size, verified.generations[0]?.entries);
+    // And where a decision came into force: the checkpoint that tells when.
+    const early = await earlyCheckpoint(state, state.path("equal"), 3);
+    await (await siteOf(state, "ca")).put(checkpointName(early.head, early.checkpoint), [
+      early.checkpoint,
+    ]);
 
     const noted = await state.good<VerifyReport>("ledger", "verify");
     assert.match(noted.notes.join(), /site kn, generation 1: it goes on there/);

@@ -1,14 +1,19 @@
-import { readFile } from "node:fs/promises";
 import { Command } from "commander";
 import { type CheckReport, check } from "../checks/check.ts";
 import { checkWraps, type WrapsReport } from "../checks/check-wraps.ts";
-import { ExclaveError } from "../errors.ts";
-import { openKey } from "../vault/recovery-key.ts";
-import { withHome } from "./context.ts";
+import { wipe } from "../crypto/bytes.ts";
+import { openAllSites, publish, requireCurrent } from "../governance/ledger-at-sites.ts";
+import { recordOpening } from "../governance/opening.ts";
+import type { RecoverySource } from "../registers/recover.ts";
+import type { Catalog } from "../vault/catalog.ts";
+import type { Home } from "../vault/home.ts";
+import { withHome, withState } from "./context.ts";
 import { EXIT } from "./exit-codes.ts";
 import { formatBytes, formatCount, formatSeconds, formatTable, plural } from "./format.ts";
 import type { MakeCommand } from "./main.ts";
-import { knownPassphrase } from "./passphrase.ts";
+import { recoverySource } from "./recovery-source.ts";
+import { collect } from "./register.ts";
+import type { Terminal } from "./terminal.ts";
 
 const FINDINGS_SHOWN_MAX = 20;
 
@@ -17,13 +22,20 @@ export const checkCommand: MakeCommand = (terminal, setExit) =>
     .description("prove that the sites hold what they promised; needs no decryption key")
     .argument("<register>")
     .option("--full", "read every byte, not a sample", false)
-    .option("--recovery-key <file>", "also prove that this key opens what the sites hold")
+    .option(
+      "--kit <file>",
+      "also prove that the recovery key opens what the sites hold; once for each key holder who is there",
+      collect,
+      [],
+    )
+    .option("--passphrases <file>", "rehearse without people: the passphrases of the kits")
+    .option("--recovery-key <file>", "of a trial: the same, with its key file")
     .option("--passphrase-file <file>", "its passphrase; asked for when absent")
     .action(async (register: string, flags: CheckFlags) => {
-      const key =
-        flags.recoveryKey === undefined ? undefined : await readKey(flags.recoveryKey, flags);
-      const { report, wraps } = await withHome(async (home, catalog) => ({
-        wraps: key && (await checkWraps({ home, catalog, register, key, now: new Date() })),
+      const source = await sourceOf(terminal, flags);
+      const { state, report, wraps } = await withHome(async (home, catalog) => ({
+        state: home,
+        wraps: source && (await opens(home, catalog, register, source)),
         report: await check({
           home,
           catalog,
@@ -39,6 +51,7 @@ export const checkCommand: MakeCommand = (terminal, setExit) =>
         }),
       }));
       terminal.endProgress();
+      if (source) await record(state, source);
       if (!report.good || (wraps && wraps.failed.length > 0)) setExit(EXIT.checkFailed);
       terminal.result({ ...report, ...(wraps ? { wraps } : {}) }, [
         ...summary(report),
@@ -48,18 +61,48 @@ export const checkCommand: MakeCommand = (terminal, setExit) =>
 
 type CheckFlags = {
   readonly full: boolean;
+  readonly kit: readonly string[];
+  readonly passphrases?: string;
   readonly recoveryKey?: string;
   readonly passphraseFile?: string;
 };
 
-async function readKey(
-  path: string,
-  flags: CheckFlags,
-): Promise<Awaited<ReturnType<typeof openKey>>> {
-  const file = await readFile(path).catch((cause: unknown) => {
-    throw new ExclaveError("usage", `the key file ${path} cannot be read`, { cause });
+async function sourceOf(
+  terminal: Terminal,
+  { kit, passphrases, recoveryKey, passphraseFile }: CheckFlags,
+): Promise<RecoverySource | undefined> {
+  if (kit.length === 0 && recoveryKey === undefined) return undefined;
+  return recoverySource(terminal, {
+    kit,
+    ...(passphrases === undefined ? {} : { passphrases }),
+    ...(recoveryKey === undefined ? {} : { key: recoveryKey }),
+    ...(passphraseFile === undefined ? {} : { passphraseFile }),
   });
-  return openKey("recovery-key", file, await knownPassphrase(flags.passphraseFile));
+}
+
+async function opens(
+  home: Home,
+  catalog: Catalog,
+  register: string,
+  { state, secretFor }: RecoverySource,
+): Promise<WrapsReport> {
+  const seed = secretFor(home.charter.recovery.shares);
+  try {
+    return await checkWraps({ home, catalog, register, key: { state, seed }, now: new Date() });
+  } finally {
+    wipe(seed);
+  }
+}
+
+/** The ledger is to say whenever key holders brought the key together. */
+async function record(home: Home, { opened }: RecoverySource): Promise<void> {
+  if (opened.length === 0) return;
+  await withState(home, async () => {
+    const places = await openAllSites(home);
+    await requireCurrent(home, places);
+    await recordOpening(home, "check", opened, new Date());
+    await publish(home, places);
+  });
 }
 
 function wrapLines({ opened, failed }: WrapsReport): readonly string[] {

@@ -6,18 +6,31 @@ import { Command } from "commander";
 import { fromHex, wipe } from "../crypto/bytes.ts";
 import { openShare } from "../custody/kit.ts";
 import { makeReceipt, signReceipt } from "../custody/receipt.ts";
-import { ExclaveError } from "../errors.ts";
+import { ExclaveError, isExclaveError } from "../errors.ts";
 import { confirmReceipt, custodyStatus } from "../governance/custody.ts";
 import { openAllSites, publish, requireCurrent } from "../governance/ledger-at-sites.ts";
-import { openWatch, readRequest, requestFor, watchReceipt } from "../governance/watch.ts";
+import { readRecord } from "../governance/records.ts";
+import {
+  openWatch,
+  readRequest,
+  requestFor,
+  type Watch,
+  type Watched,
+  watchOpening,
+  watchReceipt,
+} from "../governance/watch.ts";
+import { openDirectorySite } from "../sites/directory.ts";
 import { writeKeyFile } from "../vault/key-files.ts";
+import { readDocument } from "../vault/site-documents.ts";
 import { openHome, withState } from "./context.ts";
 import { custodyLines } from "./custody-lines.ts";
+import { EXIT } from "./exit-codes.ts";
 import { formatTable, formatTime } from "./format.ts";
 import { divideCommands } from "./keyholder-divide.ts";
 import { readKit } from "./kits.ts";
 import type { MakeCommand } from "./main.ts";
 import { askHidden, knownPassphrase } from "./passphrase.ts";
+import { collect } from "./register.ts";
 
 export const keyholderCommand: MakeCommand = (terminal, setExit) => {
   const keyholder = new Command("keyholder").description(
@@ -93,24 +106,33 @@ export const keyholderCommand: MakeCommand = (terminal, setExit) => {
     });
   keyholder
     .command("watch")
-    .argument("<receipt>")
-    .description("abroad: see how a kit was opened")
+    .argument("[receipt...]", "receipts that came back")
+    .description(
+      "abroad: see how kits were opened, by receipts, and by what a site has of openings",
+    )
     .requiredOption("--watch <file>", "the watch that the ceremony made")
+    .option(
+      "--site <dir>",
+      "a site's directory: every opening of the recovery key is there",
+      collect,
+      [],
+    )
     .option("--passphrase-file <file>", "the watch's passphrase; asked for when absent")
-    .action(async (file: string, flags: WatchFlags) => {
+    .action(async (files: readonly string[], flags: WatchFlags) => {
       const watch = await openWatch(
         await readGiven(flags.watch),
         await knownPassphrase(flags.passphraseFile),
       );
-      const seen = watchReceipt(watch, await readGiven(file));
-      if (seen.mark !== "usual") setExit(4);
-      terminal.result(seen, [
-        seen.mark === "usual"
-          ? `Key holder ${seen.number} (${seen.office}) opened their kit on ${formatTime(seen.time)}, as usual.`
-          : seen.mark === "duress"
-            ? `DURESS: key holder ${seen.number} (${seen.office}) opened their kit on ${formatTime(seen.time)} with the second passphrase. Do not let them notice that you know.`
-            : `The receipt of key holder ${seen.number} is signed by their key, and its mark is neither of theirs: treat it as duress.`,
-      ]);
+      const seen: Watched[] = [];
+      for (const file of files) seen.push(watchReceipt(watch, await readGiven(file)));
+      for (const directory of flags.site) seen.push(...(await openingsAt(watch, directory)));
+      if (seen.some(({ mark }) => mark !== "usual")) setExit(EXIT.checkFailed);
+      terminal.result(
+        { seen },
+        seen.length === 0
+          ? ["Nothing to look at: no receipt, and no opening."]
+          : seen.map(seenLine),
+      );
     });
   for (const name of ["confirm", "check"] as const) {
     keyholder
@@ -157,7 +179,39 @@ type OpenFlags = {
   readonly out: string;
   readonly passphraseFile?: string;
 };
-type WatchFlags = { readonly watch: string; readonly passphraseFile?: string };
+type WatchFlags = {
+  readonly watch: string;
+  readonly site: readonly string[];
+  readonly passphraseFile?: string;
+};
+
+function seenLine({ number, office, time, mark }: Watched): string {
+  const who = `key holder ${number} (${office})`;
+  if (mark === "usual") return `Usual: ${who} opened their kit on ${formatTime(time)}.`;
+  return mark === "duress"
+    ? `DURESS: ${who} opened their kit on ${formatTime(time)} with the second passphrase. Do not let them notice that you know.`
+    : `UNKNOWN: ${who} signed a receipt on ${formatTime(time)} whose mark is neither of theirs; treat it as duress.`;
+}
+
+/** What a site has of openings of this set; others are not for this watch. */
+async function openingsAt(watch: Watch, directory: string): Promise<readonly Watched[]> {
+  const path = resolve(directory);
+  const identity = { name: path, country: "?", operator: "?", hazardZone: "?" };
+  const site = await openDirectorySite(path, identity);
+  const seen: Watched[] = [];
+  for await (const name of site.list("opening")) {
+    try {
+      const bytes = await readDocument(site, name);
+      const record = bytes && readRecord(bytes);
+      if (record?.what !== "opening" || record.setId !== watch.setId || !record.sealed) continue;
+      seen.push(...watchOpening(watch, record.sealed, fromHex(record.challenge, 32)));
+    } catch (error) {
+      // What a site planted is none; the others are looked at all the same.
+      if (!isExclaveError(error) || error.code === "bug") throw error;
+    }
+  }
+  return seen;
+}
 
 function counted(text: string): number {
   if (/^[1-9]\d?$/.test(text)) return Number(text);

@@ -165,7 +165,7 @@ async function registerStatus(
   if (newest && !lastCheck) needs.push(`${name} was never checked: exclave check ${name}`);
   if (newest && catalog.openedWrap(id, newest.epoch) === undefined) {
     needs.push(
-      `nobody has seen the recovery key open ${name} yet: exclave check ${name} --recovery-key FILE`,
+      `nobody has seen the recovery key open ${name} yet: exclave check ${name} ${home.charter.recovery.shares.n > 1 ? "--kit FILE…" : "--recovery-key FILE"}`,
     );
   }
   if (lastCheck && !lastCheck.good) {

@@ -3,6 +3,7 @@
  * and tell later who was asked when, and that the key was brought together.
  */
 import { z } from "zod";
+import { fromBase64 } from "../crypto/bytes.ts";
 import { envelopeId, openEnvelope, signEnvelope } from "../crypto/dsse.ts";
 import type { SigningKey } from "../crypto/signing.ts";
 import { encodeJson, parseStrictJson } from "../crypto/strict-json.ts";
@@ -49,7 +50,7 @@ const recordSchema = z.discriminatedUnion("what", [
     ...common,
     what: z.literal("opening"),
     ...set,
-    purpose: z.enum(["recovery", "reshare", "rotate"]),
+    purpose: z.enum(["recovery", "reshare", "rotate", "check"]),
     holders: z.array(index).min(1).max(32),
     /** What the receipts answer. */
     challenge: hex(32),
@@ -92,16 +93,29 @@ export function signRecord<W extends RecordKind>(
 /** Reads a record, signed by an agent of the State. Throws as `openEnvelope`, `malformed`, `foreign-state`. */
 export function openRecord(bytes: Uint8Array, known: KnownState): CustodyRecord {
   const { payload } = openEnvelope(bytes, TYPE, agentKeys(known));
-  const parsed = recordSchema.safeParse(parseStrictJson(payload));
-  if (!parsed.success) {
-    throw new ExclaveError("malformed", "a record has a form that is not known", {
-      cause: parsed.error,
-    });
-  }
-  if (parsed.data.state !== known.id) {
+  const record = readPayload(payload);
+  if (record.state !== known.id) {
     throw new ExclaveError("foreign-state", "a record is another State's");
   }
-  return parsed.data;
+  return record;
+}
+
+/**
+ * What a record says, whoever signed it: for who watches abroad, has no charter at hand, and believes the key
+ * holders' own signatures in it alone.
+ */
+export function readRecord(bytes: Uint8Array): CustodyRecord {
+  const envelope = z.object({ payload: z.string() }).safeParse(parseStrictJson(bytes));
+  if (!envelope.success) throw new ExclaveError("malformed", "a record is no signed document");
+  return readPayload(fromBase64(envelope.data.payload));
+}
+
+function readPayload(payload: Uint8Array): CustodyRecord {
+  const parsed = recordSchema.safeParse(parseStrictJson(payload));
+  if (parsed.success) return parsed.data;
+  throw new ExclaveError("malformed", "a record has a form that is not known", {
+    cause: parsed.error,
+  });
 }
 
 type RecordOf<W extends RecordKind> = Extract<CustodyRecord, { what: W }>;

@@ -65,7 +65,8 @@ export async function succeed(
         registers: [],
         ...AGENT_QUOTA,
       },
-      time: momentOf(now),
+      // Never before the charter that it follows: a home whose clock was ahead must not bar the way back.
+      time: momentOf(new Date(Math.max(now.getTime(), Date.parse(charter.time)))),
       random: documentRandom(),
     },
     recovery.signing,

@@ -1,7 +1,7 @@
 /**
  * Home's own copy of one generation of the ledger, in SQLite: entries, the hashes of complete subtrees, and
- * every checkpoint that was ever signed. Appending and signing are transactions that are durable before they return, so a
- * crash leaves the ledger as it was before or after, and no size is ever signed with two roots.
+ * every checkpoint that was ever signed. Appending and signing are transactions that are durable before they
+ * return, so a crash leaves the ledger as it was before or after, and no size is ever signed with two roots.
  */
 import { DatabaseSync } from "node:sqlite";
 import { concat } from "../crypto/bytes.ts";

@@ -5,6 +5,7 @@ import { settle } from "../governance/decide.ts";
 import { publishCheckpoint, requireCurrent } from "../governance/ledger-at-sites.ts";
 import { loadNative } from "../platform/native.ts";
 import { checkPlacement } from "../sites/placement.ts";
+import type { SiteIdentity } from "../sites/site.ts";
 import type { Catalog, SnapshotRow } from "../vault/catalog.ts";
 import { epochKeyIdOf, type SnapshotRoot } from "../vault/documents.ts";
 import {
@@ -169,7 +170,7 @@ async function protectLocked(
       complete: run.complete,
       k: register.k,
       survive: register.survive,
-      sites: register.sites.map((site) => identityOf(home.site(site))),
+      sites: register.sites.map((site) => admittedSite(home, site)),
       parts,
     };
     const committed = await commitSnapshot({
@@ -368,6 +369,13 @@ class PartsRun {
 }
 
 async function* emptyInput(): AsyncGenerator<Uint8Array> {}
+
+/** A site as the charter has it: after a recovery home may not know yet where it is. */
+function admittedSite(home: Home, site: string): SiteIdentity {
+  const found = home.charter.sites.find((one) => one.name === site) ?? home.site(site);
+  const { name, country, operator, hazardZone } = found;
+  return { name, country, operator, hazardZone };
+}
 
 /** Refuses a placement that would let one place read or withhold; for `register add`. */
 export function requireLawfulPlacement(

@@ -154,7 +154,7 @@ table("clocks", [
     outcome: { named: /no decision can take effect at that moment/ },
   }),
   row({
-    name: "one witness of two whose clock is ahead",
+    name: "one witness whose clock is ahead, where two others saw it too",
     witnessed: true,
     setup: seenWaiting,
     attack: async (s, charter) => {
@@ -163,6 +163,18 @@ table("clocks", [
     },
     answer: async () => undefined,
     outcome: { named: /no decision can take effect at that moment/ },
+  }),
+  row({
+    name: "NOT WITHSTOOD: one captured witness whose clock is ahead, where home asks no third",
+    witnessed: true,
+    setup: seenWaiting,
+    attack: async (s, charter) => {
+      await s.force("charter", charter.payload, 11);
+      await s.witnessed(20, 11);
+    },
+    answer: async () => undefined,
+    follows: 1,
+    outcome: "ignored",
   }),
   row({
     name: "one witness alone, with any clock",

@@ -3,7 +3,17 @@ import assert from "node:assert/strict";
 import { randomBytes } from "node:crypto";
 import { momentOf } from "../../src/charter/charter.ts";
 import type { Order } from "../../src/charter/orders.ts";
-import { fromBase64, fromUtf8, toBase64, toHex } from "../../src/crypto/bytes.ts";
+import {
+  concat,
+  fromBase64,
+  fromHex,
+  fromUtf8,
+  toBase64,
+  toHex,
+  utf8,
+} from "../../src/crypto/bytes.ts";
+import { encodeJson } from "../../src/crypto/strict-json.ts";
+import { wrapTo } from "../../src/crypto/wrap.ts";
 import { sealAnnex } from "../../src/governance/annex.ts";
 import { Catalog } from "../../src/vault/catalog.ts";
 import {
@@ -252,6 +262,31 @@ table("wraps of epoch keys, and annexes", [
     },
     answer: recovered,
     outcome: { named: /annex\/[0-9a-f]{64} was left out/ },
+  }),
+  row({
+    name: "an annex of other people, sealed as if it were the real one",
+    attack: (s) => {
+      const { state, charter, agent } = s.home;
+      const real = saidIn<Annex>(first(s, "annex"));
+      const context = concat(
+        utf8("exclave/v1 annex\0"),
+        fromHex(state, 32),
+        fromHex(charter.annex, 32),
+      );
+      const content = encodeJson({ kind: "people", format: 1, people: [] });
+      const wrap = wrapTo(fromBase64(charter.recovery.kem), content, context);
+      const sealed = {
+        digest: charter.annex,
+        encapsulation: toBase64(wrap.encapsulation),
+        sealed: toBase64(wrap.sealed),
+      };
+      s.hide("annex");
+      s.plant("annex", signDocument({ ...real, ...sealed }, [agent]).bytes);
+    },
+    answer: recovered,
+    outcome: {
+      named: /annex\/[0-9a-f]{64} was left out: an annex holds something else than it says/,
+    },
   }),
   row({
     name: "an annex that no site has",

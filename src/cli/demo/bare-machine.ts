@@ -53,7 +53,9 @@ export async function recoverHome(
   };
   showStep(stage, "trying with two kits");
   const { value: refused } = await timed(stage, "two kits: refused", () =>
-    refusalOf("recovery with two kits", () => recoverWith(stage, losses, early, () => undefined)),
+    refusalOf("recovery with two kits", "not-enough-shards", () =>
+      recoverWith(stage, losses, early, () => undefined),
+    ),
   );
   sayRefusal(stage, refused);
   page.gap();
@@ -193,7 +195,7 @@ export async function oldHomeReturns(stage: Stage): Promise<OldHome> {
   page.gap();
   const stored = (): number => sizeOfTree(join(paths.root, "sites")).bytes;
   const before = stored();
-  const refused = await refusalOf("a write by the old home", async () => {
+  const refused = await refusalOf("a write by the old home", "untrusted", async () => {
     const home = await Home.open(paths.oldHome);
     const catalog = new Catalog(home.catalogPath, home.state);
     try {

@@ -31,12 +31,16 @@ import { type Stage, showStep, timed } from "./stage.ts";
 /** What the demo was refused, as `--json` has it. */
 export type Refusal = { readonly code: ErrorCode; readonly message: string };
 
-/** How `work` is refused; that it must be is the story. Throws `bug` when it is not. */
-export async function refusalOf(what: string, work: () => Promise<unknown>): Promise<Refusal> {
+/** How `work` is refused; that it must be, and by this code, is the story. Throws `bug` when it is not refused. */
+export async function refusalOf(
+  what: string,
+  code: ErrorCode,
+  work: () => Promise<unknown>,
+): Promise<Refusal> {
   try {
     await work();
   } catch (error) {
-    if (!isExclaveError(error)) throw error;
+    if (!isExclaveError(error, code)) throw error;
     return { code: error.code, message: error.message };
   }
   throw new ExclaveError("bug", `${what} should have been refused, and was not`);
@@ -127,7 +131,7 @@ export async function expelSite(stage: Stage, founded: Founded): Promise<Expulsi
   const all = usual(signatories);
   const two = all.filter((_, i) => i < 2);
   page.text(`${officesOf(two)} sign it:`);
-  const refused = await refusalOf("an expulsion with two signatures", () =>
+  const refused = await refusalOf("an expulsion with two signatures", "usage", () =>
     decideWith(home, [decision], two),
   );
   sayRefusal(stage, refused);
