@@ -3,8 +3,9 @@ import assert from "node:assert/strict";
 import { cpSync, mkdirSync, readdirSync, readFileSync, rmSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
 import { type TestContext, test } from "node:test";
+import { momentOf } from "../src/charter/charter.ts";
 import { addSignature, signPaper } from "../src/charter/decision.ts";
-import { openDecision } from "../src/charter/history.ts";
+import { openDecision, standings } from "../src/charter/history.ts";
 import type { Order } from "../src/charter/orders.ts";
 import { decodeKit, openShare } from "../src/custody/kit.ts";
 import { splitKit } from "../src/custody/kit-parts.ts";
@@ -17,6 +18,7 @@ import { divideKey } from "../src/governance/divide.ts";
 import { foundState } from "../src/governance/found-state.ts";
 import { openAllSites, publish } from "../src/governance/ledger-at-sites.ts";
 import { addRegister } from "../src/governance/registers.ts";
+import { newSignatoryKey } from "../src/governance/signatory-key.ts";
 import { addSite } from "../src/governance/sites.ts";
 import { Home } from "../src/vault/home.ts";
 import { duressOf, PLAN, type RehearsalTable, rehearsal, SEAT_KEYS } from "./support/ceremony.ts";
@@ -352,6 +354,56 @@ async function enact(nation: Nation, home: Home, order: Order): Promise<void> {
   await settle(home, new Date(Date.now() + 8 * 86_400_000));
   await publish(home, await openAllSites(home));
 }
+
+test("where signatories are gone, the key holders seat others, who wait and can be vetoed", async (t) => {
+  const nation = await Nation.found(t);
+  const now = new Date();
+  const names = ["pm", "justice", "interior"] as const;
+  const passphrase = "Saltfish-Hummingbird-47";
+  writeFileSync(nation.path("new-pw"), `${passphrase}\n`);
+  for (const name of names) {
+    const made = await newSignatoryKey(
+      {
+        name: `Successor of ${name}`,
+        office: `The office of ${name}`,
+        institution: "Government in exile",
+        jurisdiction: "BZ",
+        until: momentOf(new Date(now.getTime() + 900 * 86_400_000)),
+      },
+      { passphrase, workFactor: 10 },
+    );
+    writeFileSync(nation.path(`${name}.age`), made.keyFile);
+    writeFileSync(nation.path(`${name}.card`), made.card);
+  }
+  const file = nation.path("seats.json");
+  good(
+    await nation.run([
+      ...["decide", "propose", "amend", "--out", file],
+      ...names.flatMap((name) => ["--replace", `${name}=${nation.path(`${name}.card`)}`]),
+      ...["--reason", "Three seats are empty", "--citation", "Constitution, article 1"],
+    ]),
+  );
+  const sign = (...flags: readonly string[]) =>
+    nation.run(["decide", "sign", file, ...flags, "--yes"]);
+  for (const name of names) {
+    good(
+      await sign("--key", nation.path(`${name}.age`), "--passphrase-file", nation.path("new-pw")),
+    );
+  }
+  const alone = await nation.run(["decide", "submit", file]);
+  assert.match(failed(alone, "untrusted"), /no seat of the charter in force has signed/);
+  const kits = [1, 3, 5].flatMap((number) => ["--kit", nation.kit(number)]);
+  good(await sign(...kits, "--passphrases", nation.path("passphrases")));
+  type Submitted = { readonly standing: { readonly status: string } };
+  good(await nation.run<Submitted>(["decide", "submit", file]));
+  const home = await Home.open(nation.home);
+  const [open] = [...standings({ ...home.known.history, now }).values()].filter(
+    ({ decision }) => decision.order.kind === "amend",
+  );
+  assert.equal(open?.status, "waiting");
+  await settle(home, new Date(now.getTime() + 8 * 86_400_000));
+  assert.equal(home.charter.constitution.seats[0]?.institution, "Government in exile");
+});
 
 test("a ceremony that is cut short leaves no State", async (t) => {
   const folder = temporaryFolder(t);

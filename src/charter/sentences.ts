@@ -25,9 +25,11 @@ function shown(text: string): string {
 const BY_RECOVERY =
   "The recovery key can sign in their place; the seats that would follow must meet their own threshold all the same.";
 
-const countries = new Intl.DisplayNames(["en"], { type: "region", fallback: "code" });
+/** Made when it is first needed: few commands are, and it takes a while. */
+let countries: Intl.DisplayNames | undefined;
 
 function country(code: string): string {
+  countries ??= new Intl.DisplayNames(["en"], { type: "region", fallback: "code" });
   return `${countries.of(code) ?? code} (${code})`;
 }
 

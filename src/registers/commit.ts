@@ -9,7 +9,7 @@ import { join } from "node:path";
 import { toHex } from "../crypto/bytes.ts";
 import { sha256 } from "../crypto/hash.ts";
 import { invariant } from "../errors.ts";
-import { type HeldHeads, publishCheckpoint } from "../governance/ledger-at-sites.ts";
+import { publishCheckpoint, requireCurrent } from "../governance/ledger-at-sites.ts";
 import type { Catalog } from "../vault/catalog.ts";
 import { encodeSegmentRecord } from "../vault/chunk-reader.ts";
 import {
@@ -44,8 +44,6 @@ export type CommitOptions = {
   readonly catalog: Catalog;
   readonly session: SealSession;
   readonly writer: QuorumWriter;
-  /** What the sites held of the ledger when the run began. */
-  readonly held: HeldHeads;
   readonly known: KnownPacks;
   readonly context: EpochContext;
   readonly epochKeyId: string;
@@ -97,11 +95,13 @@ export async function commitSnapshot(options: CommitOptions): Promise<DocumentId
   };
   const signed = signDocument(statement, [home.agent]);
   await writer.putEverywhere(`statement/${signed.id}`, signed.bytes);
+  // A long run later: nobody else has gone on with the ledger meanwhile, or nothing is signed.
+  const held = await requireCurrent(home, writer.places);
   await home.withLedger((log) => {
     log.append([{ kind: "statement", envelope: signed.id }]);
     log.sign(now);
   });
-  await publishCheckpoint(home, writer, options.held);
+  await publishCheckpoint(home, writer, held);
 
   catalog.transaction(() => {
     catalog.commitPacks(context.register, context.epoch);

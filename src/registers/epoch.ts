@@ -10,16 +10,18 @@ import { type EpochContext, parseId } from "../vault/identifiers.ts";
 
 export type OpenEpoch = { readonly context: EpochContext; readonly key: Uint8Array };
 
-/** The epoch that this home may write to; undefined when one has to be begun. */
+/**
+ * The epoch that this home may write to; undefined when one has to be begun: in a new term, under another
+ * recovery key, when the State decided so, and when the last one has lasted as long as the charter says.
+ */
 export async function openEpoch(
   home: Home,
   register: RegisterConfig,
+  now: Date,
 ): Promise<OpenEpoch | undefined> {
   // An epoch belongs to one term: what another agent began is never gone on with.
   if (!isEpochOf(home.charter.term, register.epoch)) return undefined;
-  // Nor one that was begun under a recovery key that was replaced since.
-  if (register.recipient !== undefined && register.recipient !== recipientOf(home))
-    return undefined;
+  if (register.begun && isOver(home, register, register.begun, now)) return undefined;
   const context = home.context(register, register.epoch);
   const key = await home.epochKey(context.register, context.epoch);
   return key && { context, key };
@@ -57,7 +59,12 @@ export async function beginEpoch(
     );
     await putEverywhere(`wrap/${wrap.id}`, wrap.bytes);
   }
-  await home.saveRegister({ ...register, epoch: context.epoch, recipient: recipientOf(home) });
+  const begun = {
+    time: now.toISOString(),
+    recipient: recipientOf(home),
+    rotations: rotationsOf(home, register),
+  };
+  await home.saveRegister({ ...register, epoch: context.epoch, begun });
   return { context, key };
 }
 
@@ -68,8 +75,8 @@ async function rewrapLast(
   now: Date,
   putEverywhere: (name: string, bytes: Uint8Array) => Promise<void>,
 ): Promise<void> {
-  const { epoch, recipient } = register;
-  if (epoch === 0 || recipient === undefined || recipient === recipientOf(home)) return;
+  const { epoch, begun } = register;
+  if (!begun || begun.recipient === recipientOf(home)) return;
   const context = home.context(register, epoch);
   const key = await home.epochKey(context.register, epoch);
   if (!key) return;
@@ -77,6 +84,28 @@ async function rewrapLast(
   const by = { agent: home.agent, term: home.term, time: now };
   const wrap = wrapEpochKey(key, context, { recipient: "recovery", publicKey }, by);
   await putEverywhere(`wrap/${wrap.id}`, wrap.bytes);
+}
+
+function isOver(
+  home: Home,
+  register: RegisterConfig,
+  { time, recipient, rotations }: NonNullable<RegisterConfig["begun"]>,
+  now: Date,
+): boolean {
+  const terms = home.charter.registers.find(({ id }) => id === register.id);
+  const seconds = (now.getTime() - Date.parse(time)) / 1000;
+  return (
+    recipient !== recipientOf(home) ||
+    rotations !== rotationsOf(home, register) ||
+    (terms !== undefined && seconds >= terms.epochSeconds)
+  );
+}
+
+/** Decisions in effect that a new epoch of the register begins. */
+function rotationsOf({ known }: Home, { id }: RegisterConfig): number {
+  return [...known.history.enacted.values()].filter(
+    ({ decision: { order } }) => order.kind === "rotate-epoch" && order.register === id,
+  ).length;
 }
 
 function recipientOf(home: Home): string {

@@ -118,7 +118,7 @@ async function protectLocked(
   if (adopted > 0) await publishCheckpoint(home, writer, held);
 
   const epoch =
-    (await openEpoch(home, register)) ??
+    (await openEpoch(home, register, now)) ??
     (await beginEpoch(home, catalog, register, now, (name, bytes) =>
       writer.putEverywhere(name, bytes),
     ));
@@ -178,7 +178,6 @@ async function protectLocked(
       catalog,
       session,
       writer,
-      held,
       known,
       context: epoch.context,
       epochKeyId: epochKeyIdOf(epoch.key, epoch.context),
@@ -221,9 +220,14 @@ function requireDecided(home: Home, register: RegisterConfig): void {
   ) {
     return;
   }
+  const retired = [...home.known.history.enacted.values()].some(
+    ({ decision: { order } }) => order.kind === "retire-register" && order.register === register.id,
+  );
   throw new ExclaveError(
     "untrusted",
-    `the State has not decided yet that register "${register.name}" is protected so: exclave decide list. Nothing was written`,
+    retired && !decided
+      ? `register "${register.name}" was retired by decision. Nothing was written; its recovery points can still be restored`
+      : `the State has not decided yet that register "${register.name}" is protected so: exclave decide list. Nothing was written`,
   );
 }
 

@@ -84,7 +84,7 @@ async function rebuildRegister(
   await importForHome(home, catalog, places, id, now, ({ document, why }) =>
     problem(`${document} was left out: ${why}`),
   );
-  const epoch = await openEpoch(home, register);
+  const epoch = await openEpoch(home, register, now);
   const newest = catalog.latestSnapshot(id);
   if (!epoch || newest?.epoch !== epoch.context.epoch) return;
   // The entry streams of the newest recovery point, so that the next run need not read everything again.

@@ -36,10 +36,10 @@ import {
 } from "./identifiers.ts";
 import {
   type Generation,
-  type LedgerDocumentKind,
   hadCheckpoint,
   type KnownState,
   knowState,
+  type LedgerDocumentKind,
   ledgerKeysOf,
 } from "./known-state.ts";
 
@@ -76,10 +76,15 @@ const registerSchema = z.strictObject({
   survive: z.int().min(0).max(31),
   /** The open epoch; 0 before the first protect. */
   epoch: z.int().min(0),
-  /** The recovery key that the epoch's key is wrapped to: SHA-256 of its KEM key. */
-  recipient: z
-    .string()
-    .regex(/^[0-9a-f]{64}$/)
+  /** How the open epoch began; absent before the first protect. */
+  begun: z
+    .strictObject({
+      time: z.iso.datetime(),
+      /** The recovery key that its key is wrapped to: SHA-256 of the KEM key. */
+      recipient: z.string().regex(/^[0-9a-f]{64}$/),
+      /** Decisions so far that a new epoch of this register begins. */
+      rotations: z.int().min(0),
+    })
     .optional(),
 });
 export type RegisterConfig = z.infer<typeof registerSchema>;
@@ -292,7 +297,9 @@ export class Home {
   /** Ids of the share sets that home knows the holders of. */
   async custodySets(): Promise<readonly string[]> {
     const files = await readdir(join(this.path, "custody"));
-    return files.filter((file) => file.endsWith(".json")).map((file) => file.slice(0, -".json".length));
+    return files
+      .filter((file) => file.endsWith(".json"))
+      .map((file) => file.slice(0, -".json".length));
   }
 
   /** The same, as it was kept; undefined when there is none. */
@@ -363,7 +370,18 @@ const AGENT_KEY = join("keys", "agent.json");
 const LEDGER_KEY = join("keys", "ledger.json");
 const SEAT_KEY = join("keys", "seat.json");
 
-const FOLDERS = ["", "annex", "cache", "custody", "documents", "keys", "keys/epoch", "ledger", "locks", "tmp"];
+const FOLDERS = [
+  "",
+  "annex",
+  "cache",
+  "custody",
+  "documents",
+  "keys",
+  "keys/epoch",
+  "ledger",
+  "locks",
+  "tmp",
+];
 
 /** Makes the folders of a home. Throws `home-exists` when a State lives there. */
 export async function prepareHome(path: string): Promise<void> {
