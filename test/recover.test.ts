@@ -57,6 +57,15 @@ describe("a home that was lost", () => {
     assert.equal(good(await state.restore("old", "--snapshot", before[1] ?? "")).files, 1);
   });
 
+  test("protects again while the write quorum has a place, though one site has none yet", async (t) => {
+    const state = await withHistory(t);
+    state.lose("home", "bb", "ca");
+    good(await state.recover("new", ["kn", "lu", "ee"]));
+    await state.good("site", "add", "bb", "--country", "bb", "--directory", state.path("bb-2"));
+    const { failedSites } = good(await state.protect());
+    assert.deepEqual(Object.keys(failedSites), ["ca"]);
+  });
+
   test("protects again in a new epoch once new sites stand in for the lost ones", async (t) => {
     const state = await withHistory(t);
     state.lose("home", "bb", "ca");

@@ -114,12 +114,14 @@ export function classOf(order: Order, charter: Charter, at: Date): OrderClass {
 }
 
 /**
- * True when an order brings other signatories and rules, and changes nothing else: the one decision that
- * the recovery key may sign in place of the seats, where these can no longer.
+ * True when an order brings other signatories and rules, with the annex of who they are, and changes nothing
+ * else: the one decision that the recovery key may sign in place of the seats, where these can no longer.
  */
 export function amendsConstitutionAlone(order: Order): boolean {
   return (
-    order.kind === "amend" && order.constitution !== undefined && Object.keys(order).length === 2
+    order.kind === "amend" &&
+    order.constitution !== undefined &&
+    Object.keys(order).every((name) => ["kind", "constitution", "annex"].includes(name))
   );
 }
 

@@ -436,12 +436,12 @@ test("the seats in force veto what the recovery key brings, and freeze it", () =
 });
 
 test("the recovery key counts for no other decision, veto or freeze", () => {
-  const { annex, retentionSeconds } = founding.charter;
+  const { retentionSeconds } = founding.charter;
   const others: readonly Order[] = [
     admit,
     expel,
     { kind: "amend", annex: "79".repeat(32) },
-    { kind: "amend", constitution: { ...constitution, seats: newSeats }, annex },
+    { kind: "amend", constitution: { ...constitution, seats: newSeats }, retentionSeconds },
     { kind: "amend", constitution: { ...constitution, seats: newSeats }, retentionSeconds },
   ];
   for (const order of others) {

@@ -3,12 +3,14 @@ import {
   cpSync,
   existsSync,
   mkdirSync,
+  mkdtempSync,
   readdirSync,
   readFileSync,
   rmSync,
   writeFileSync,
 } from "node:fs";
 import { watch } from "node:fs/promises";
+import { tmpdir } from "node:os";
 import { join } from "node:path";
 import type { TestContext } from "node:test";
 import type { CheckReport } from "../../src/checks/check.ts";
@@ -50,6 +52,22 @@ export type StatusReport = {
   readonly debts: readonly { readonly site: string; readonly shards: number }[];
 };
 
+/** States that were founded, by what they are made of; and how many of them a test has. */
+const TEMPLATES = new Map<string, Promise<TestState>>();
+const FOUNDED = new WeakMap<TestContext, number>();
+const TEMPLATE_FOLDERS: string[] = [];
+
+function templateFolder(): string {
+  if (TEMPLATE_FOLDERS.length === 0) {
+    process.once("exit", () => {
+      for (const folder of TEMPLATE_FOLDERS) rmSync(folder, { recursive: true, force: true });
+    });
+  }
+  const folder = mkdtempSync(join(tmpdir(), "exclave-template-"));
+  TEMPLATE_FOLDERS.push(folder);
+  return folder;
+}
+
 export class TestState {
   readonly folder: string;
   readonly siteNames: readonly string[];
@@ -74,8 +92,34 @@ export class TestState {
       readonly home?: string;
     } = {},
   ): Promise<TestState> {
+    const folder = options.folder ?? temporaryFolder(t);
+    if (options.directories || options.home !== undefined || Array.isArray(options.register)) {
+      return TestState.#make(folder, options);
+    }
+    // To found a State takes a second: tests have copies of one, and whoever wants another one has another one.
+    const states = FOUNDED.get(t) ?? 0;
+    FOUNDED.set(t, states + 1);
+    const { sites = SITES, threshold = 3, register = true } = options;
+    const key = JSON.stringify([states, sites, threshold, register]);
+    let template = TEMPLATES.get(key);
+    if (!template) {
+      template = TestState.#make(templateFolder(), options);
+      TEMPLATES.set(key, template);
+    }
+    const { folder: made } = await template;
+    cpSync(made, folder, { recursive: true });
+    const state = new TestState(folder, sites);
+    const config = state.path("home", "config.json");
+    writeFileSync(config, readFileSync(config, "utf8").replaceAll(made, folder));
+    return state;
+  }
+
+  static async #make(
+    folder: string,
+    options: NonNullable<Parameters<typeof TestState.found>[1]>,
+  ): Promise<TestState> {
     const { sites = SITES, threshold = 3 } = options;
-    const state = new TestState(options.folder ?? temporaryFolder(t), sites);
+    const state = new TestState(folder, sites);
     if (options.home !== undefined) state.home = options.home;
     writeFileSync(state.path("pw"), `${PASSPHRASE}\n`);
     mkdirSync(state.path("data"));
