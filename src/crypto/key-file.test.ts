@@ -96,7 +96,9 @@ test("sizes and settings are bounded", async () => {
   encrypter.setScryptWorkFactor(10);
   const large = await encrypter.encrypt(new Uint8Array(512 * 1024));
   await assert.rejects(openKeyFile(large, PASSPHRASE), { code: "bad-key" });
-  await assert.rejects(openKeyFile(new Uint8Array(512 * 1024 + 1), PASSPHRASE), { code: "bad-key" });
+  await assert.rejects(openKeyFile(new Uint8Array(512 * 1024 + 1), PASSPHRASE), {
+    code: "bad-key",
+  });
   await assert.rejects(sealKeyFile(new Uint8Array(), PASSPHRASE, fast), { code: "bug" });
   await assert.rejects(sealKeyFile(new Uint8Array(256 * 1024 + 1), PASSPHRASE, fast), {
     code: "bug",

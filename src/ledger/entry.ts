@@ -35,7 +35,11 @@ export const GOVERNING_KINDS = [
 ] as const satisfies readonly EntryKind[];
 
 /** Entries that say what happened to the recovery key, and decide nothing. */
-export const RECORD_KINDS = ["share-set", "receipt", "opening"] as const satisfies readonly EntryKind[];
+export const RECORD_KINDS = [
+  "share-set",
+  "receipt",
+  "opening",
+] as const satisfies readonly EntryKind[];
 
 export type LedgerEntry = {
   readonly kind: EntryKind;

@@ -295,7 +295,10 @@ export function openWrap(bytes: Uint8Array, known: KnownState): Opened<"wrap"> {
   const byAgentOfTerm = opened.keyIds.some((id) => known.agents.get(id)?.term === term);
   // A later agent may wrap it again, to a recovery key that replaced another; which key it is, the id says.
   if (!byAgentOfTerm || epoch < firstEpochOf(1) || epoch >= firstEpochOf(term + 1)) {
-    throw new ExclaveError("untrusted", "a wrap is not by an agent of its epoch's term, or of a later one");
+    throw new ExclaveError(
+      "untrusted",
+      "a wrap is not by an agent of its epoch's term, or of a later one",
+    );
   }
   return opened;
 }
