@@ -176,8 +176,11 @@ test("an altered list of sites in a kit stops no recovery; an altered share is n
   rmSync(nation.home, { recursive: true });
   const bent = readFileSync(nation.kit(1), "utf8").replace("Bissen", "Moscow");
   writeFileSync(nation.path("bent"), bent);
-  const outcome = await nation.recover("new", [nation.path("bent"), nation.kit(2), nation.kit(3)]);
+  writeFileSync(nation.path("torn"), readFileSync(nation.kit(4)).subarray(0, 900));
+  const kits = [nation.path("bent"), nation.path("torn"), nation.kit(2), nation.kit(3)];
+  const outcome = await nation.recover("new", kits);
   good(outcome);
+  assert.ok(outcome.notices.some((notice) => /torn is left out/.test(notice)));
   assert.ok(outcome.notices.some((notice) => /says other things than the others/.test(notice)));
 });
 

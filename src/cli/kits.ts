@@ -19,6 +19,8 @@ import type { Terminal } from "./terminal.ts";
 
 /** A kit, its codes as scanned, or its share as typed. */
 const GIVEN_BYTES_MAX = 256 * 1024;
+/** What makes a kit useless, and says nothing of the others. */
+const BAD = ["malformed", "altered", "bad-key"] as const;
 /** A holder's tries, before the next one's turn. */
 const TRIES_MAX = 3;
 
@@ -46,7 +48,11 @@ export async function openKits(
   files: readonly string[],
   passphrases: string | undefined,
 ): Promise<OpenedKits> {
-  const brought = await Promise.all(files.map(readBrought));
+  const brought: Brought[] = [];
+  for (const file of files) {
+    const one = await leftOutWhenBad(terminal, file, () => readBrought(file));
+    if (one) brought.push(one);
+  }
   const kits = brought.flatMap((one) => ("kit" in one ? [one] : []));
   const state = mostOf(kits.map(({ kit }) => kit.state));
   const model = kits.find(({ kit }) => kit.state === state)?.kit;
@@ -59,7 +65,7 @@ export async function openKits(
   const known = passphrases === undefined ? undefined : await readPassphrases(passphrases);
   const opened: OpenedShare[] = [];
   for (const one of brought) {
-    const result = await openOne(terminal, one, known);
+    const result = await leftOutWhenBad(terminal, one.from, () => openOne(terminal, one, known));
     if (result) opened.push(result);
   }
   const agreed = state ?? mostOf(opened.map(({ share }) => share.state));
@@ -78,6 +84,21 @@ export async function openKits(
       return secret;
     },
   };
+}
+
+/** One damaged kit stops nobody: it is named and left out, and the others may be enough. */
+async function leftOutWhenBad<T>(
+  terminal: Terminal,
+  file: string,
+  work: () => Promise<T>,
+): Promise<T | undefined> {
+  try {
+    return await work();
+  } catch (error) {
+    if (!BAD.some((code) => isExclaveError(error, code))) throw error;
+    terminal.notice(`${file} is left out: ${error instanceof Error ? error.message : ""}`);
+    return undefined;
+  }
 }
 
 /** The text that most of them are; undefined when there is none. */

@@ -44,6 +44,11 @@ export const registerCommand: MakeCommand = (terminal) => {
       "losses each new recovery point survives at once (default: half of n - k)",
       positive,
     )
+    .option(
+      "--epoch-days <days>",
+      "how long its keys last before new ones are made (default: 365)",
+      days,
+    )
     .option("--exclude <pattern>", "leave out what matches; several times", collect, [])
     .option("--one-file-system", "do not enter other file systems", false)
     .option(
@@ -73,7 +78,9 @@ export const registerCommand: MakeCommand = (terminal) => {
         );
       }
       requireLawfulPlacement(home, { sites, k }, flags.accept);
-      const plan = { name, parts: partsOf(name, flags), sites, k, survive };
+      const epoch =
+        flags.epochDays === undefined ? {} : { epochSeconds: flags.epochDays * DAY_SECONDS };
+      const plan = { name, parts: partsOf(name, flags), sites, k, survive, ...epoch };
       const { config, given } = await withState(home, () => addRegister(home, plan, new Date()));
       if (given.status === "proposed") {
         return sayProposed(terminal, home, given, { register: config }, flags.out);
@@ -175,6 +182,14 @@ function requireName(name: string): void {
   throw new ExclaveError("usage", "a name has small letters, digits, dots, dashes, at most 63");
 }
 
+const DAY_SECONDS = 86_400;
+
+/** Days that an epoch lasts: a day to a hundred years. */
+function days(text: string): number {
+  if (/^[1-9]\d{0,4}$/.test(text) && Number(text) <= 36_600) return Number(text);
+  throw new ExclaveError("usage", `${text} is not a number of days from 1 to 36600`);
+}
+
 const UNIT_SECONDS: Readonly<Record<string, number>> = { m: 60, h: 3600, d: 86_400 };
 
 /** Seconds of "30m", "24h", "7d". */
@@ -190,6 +205,7 @@ type RegisterFlags = {
   readonly sites: string;
   readonly threshold: number;
   readonly survive?: number;
+  readonly epochDays?: number;
   readonly exclude: string[];
   readonly oneFileSystem: boolean;
   readonly accept: readonly string[];

@@ -123,6 +123,11 @@ function charterStatus(home: Home, now: Date): CharterStatus {
             "the charter is due for review; until then nothing is destroyed: exclave decide propose amend --review DATE",
           ]
         : []),
+      ...(known.history.quarantined.length > 0
+        ? [
+            `${plural(known.history.quarantined.length, "entry", "entries")} of the ledger ${known.history.quarantined.length === 1 ? "counts" : "count"} for nothing: exclave decide list`,
+          ]
+        : []),
       ...vacant.map(({ office }) => `the seat of ${office} is vacant`),
     ],
     lines: [

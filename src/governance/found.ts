@@ -19,8 +19,11 @@ import { digestOf, type People, peopleOf, personOf, sealAnnex } from "./annex.ts
 const YEAR_SECONDS = 365 * 86_400;
 /** A seat's end, and a charter's review, when nobody says otherwise. */
 const TRIAL_YEARS = 10;
-/** How long a register's epoch lasts, when nobody says otherwise. */
-export const REGISTER_EPOCH_SECONDS = 90 * 86_400;
+/**
+ * How long a register's epoch lasts, when nobody says otherwise: as long as key holders go between checks, who
+ * are to see that the recovery key opens each new one.
+ */
+export const REGISTER_EPOCH_SECONDS = 365 * 86_400;
 /** ISO 3166 leaves these letters to its users: a State that did not say where it is. */
 const NOWHERE = "ZZ";
 const FOUNDER = "Founder";

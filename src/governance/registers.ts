@@ -67,10 +67,11 @@ export async function declareRegister(
  */
 export async function addRegister(
   home: Home,
-  plan: Omit<RegisterConfig, "id" | "epoch">,
+  plan: Omit<RegisterConfig, "id" | "epoch"> & { readonly epochSeconds?: number },
   now: Date,
 ): Promise<{ readonly config: RegisterConfig; readonly given: Given }> {
-  const { name, sites, k, survive } = plan;
+  const { epochSeconds, ...terms } = plan;
+  const { name, sites, k, survive } = terms;
   const known = inventoryOf(home, name);
   const details = known ?? newDetails({ name });
   const before = decidedTerms(home, details.id);
@@ -82,7 +83,7 @@ export async function addRegister(
       sites,
       k,
       survive,
-      epochSeconds: before?.epochSeconds ?? REGISTER_EPOCH_SECONDS,
+      epochSeconds: epochSeconds ?? before?.epochSeconds ?? REGISTER_EPOCH_SECONDS,
       sensitivity: before?.sensitivity ?? "confidential",
     },
   };
@@ -92,7 +93,7 @@ export async function addRegister(
   await draftDecision(home, order, grounds, now);
   if (!known) await keepDetails(home, details, now);
   const given = await give(home, order, grounds, now);
-  const config = { ...plan, id: details.id, epoch: 0 };
+  const config = { ...terms, id: details.id, epoch: 0 };
   await home.saveRegister(config);
   return { config, given };
 }
