@@ -6,6 +6,7 @@ import { z } from "zod";
 import { fromBase64, toHex } from "../crypto/bytes.ts";
 import { sha256 } from "../crypto/hash.ts";
 import { checkKemPublicKey } from "../crypto/kem.ts";
+import { Remembered } from "../crypto/remembered.ts";
 import { parseSigningPublicKey } from "../crypto/signing.ts";
 import { encodeJson, parseStrictJson } from "../crypto/strict-json.ts";
 import { ExclaveError, isExclaveError } from "../errors.ts";
@@ -367,14 +368,18 @@ function keyBytes(key: string): string | undefined {
 }
 
 function isKemKey(key: string): boolean {
+  if (KEM_KEYS.get(key)) return true;
   try {
     checkKemPublicKey(fromBase64(key));
-    return true;
+    return KEM_KEYS.keep(key, true);
   } catch (error) {
     if (!isExclaveError(error)) throw error;
     return false;
   }
 }
+
+/** A charter has two. */
+const KEM_KEYS = new Remembered<true>(64);
 
 function areUnique(values: readonly string[]): boolean {
   return new Set(values).size === values.length;

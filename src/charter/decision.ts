@@ -11,7 +11,7 @@ import type { PublicSigningKey, SigningKey } from "../crypto/signing.ts";
 import { encodeJson, parseStrictJson } from "../crypto/strict-json.ts";
 import { ExclaveError, invariant } from "../errors.ts";
 import { charterFields, moment, type StoredCharter } from "./charter.ts";
-import { applyOrder, classOf, orderSchema, recordDecision } from "./orders.ts";
+import { applyOrder, classOf, type Enactment, orderSchema, recordDecision } from "./orders.ts";
 import { type Succession, successionSchema } from "./succession.ts";
 
 const { hex } = charterFields;
@@ -152,7 +152,26 @@ export function applyDecision(
   { id, paper: { order, carriesOut } }: Pick<OpenedPaper<"decision">, "id" | "paper">,
   at: Date,
 ): StoredCharter {
-  const enactment = { at, decision: id };
+  const name = `${id} ${at.getTime()}`;
+  const followers = FOLLOWERS.get(before) ?? new Map<string, StoredCharter>();
+  FOLLOWERS.set(before, followers);
+  const known = followers.get(name);
+  if (known) return known;
+  const follower = followerOf(before, order, carriesOut, { at, decision: id });
+  followers.set(name, follower);
+  return follower;
+}
+
+/** What follows from what never changes; asked for several times by whoever weighs a decision. */
+const FOLLOWERS = new WeakMap<StoredCharter, Map<string, StoredCharter>>();
+
+function followerOf(
+  before: StoredCharter,
+  order: Decision["order"],
+  carriesOut: string | undefined,
+  enactment: Enactment,
+): StoredCharter {
+  const { at } = enactment;
   const after = applyOrder(before, order, enactment);
   const isAnnouncement =
     classOf(order, before.charter, at) === "destructive" && carriesOut === undefined;

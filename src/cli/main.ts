@@ -2,25 +2,8 @@
 import { readFileSync } from "node:fs";
 import { Command, CommanderError } from "commander";
 import { ExclaveError, isExclaveError } from "../errors.ts";
-import { checkCommand } from "./check.ts";
-import { decideCommand } from "./decide.ts";
-import { demoCommand } from "./demo.ts";
 import { EXIT, exitCodeOf } from "./exit-codes.ts";
-import { foundCommand } from "./found.ts";
-import { keyholderCommand } from "./keyholder.ts";
-import { ledgerCommand } from "./ledger.ts";
-import { protectCommand } from "./protect.ts";
-import { rebuildCommand } from "./rebuild.ts";
-import { recoverCommand } from "./recover.ts";
-import { registerCommand } from "./register.ts";
-import { repairCommand } from "./repair.ts";
-import { restoreCommand } from "./restore.ts";
-import { signatoryCommand } from "./signatory.ts";
-import { siteCommand } from "./site.ts";
-import { snapshotsCommand } from "./snapshots.ts";
-import { statusCommand } from "./status.ts";
 import { newTerminal, type Terminal } from "./terminal.ts";
-import { tryCommand } from "./try.ts";
 
 const FOOT = `
 Five words are enough to begin: a register is a body of records; it is kept in
@@ -51,26 +34,7 @@ export async function main(argv: readonly string[]): Promise<number> {
     .option("--quiet", "no progress")
     .exitOverride()
     .configureOutput({ writeErr: (text) => terminal.error(text.trimEnd()) });
-  const commands = [
-    tryCommand,
-    foundCommand,
-    siteCommand,
-    registerCommand,
-    protectCommand,
-    snapshotsCommand,
-    restoreCommand,
-    checkCommand,
-    repairCommand,
-    rebuildCommand,
-    recoverCommand,
-    keyholderCommand,
-    ledgerCommand,
-    statusCommand,
-    signatoryCommand,
-    decideCommand,
-    demoCommand,
-  ];
-  for (const make of commands) {
+  for (const make of await commandsFor(argv)) {
     program.addCommand(
       make(terminal, (code) => {
         exitCode = code;
@@ -92,6 +56,38 @@ export async function main(argv: readonly string[]): Promise<number> {
   } finally {
     terminal.close();
   }
+}
+
+/**
+ * The commands, in the order of the help. Each is loaded when it is called: together they are half of what a short
+ * command takes.
+ */
+const COMMANDS: Readonly<Record<string, () => Promise<MakeCommand>>> = {
+  try: async () => (await import("./try.ts")).tryCommand,
+  found: async () => (await import("./found.ts")).foundCommand,
+  site: async () => (await import("./site.ts")).siteCommand,
+  register: async () => (await import("./register.ts")).registerCommand,
+  protect: async () => (await import("./protect.ts")).protectCommand,
+  snapshots: async () => (await import("./snapshots.ts")).snapshotsCommand,
+  restore: async () => (await import("./restore.ts")).restoreCommand,
+  check: async () => (await import("./check.ts")).checkCommand,
+  repair: async () => (await import("./repair.ts")).repairCommand,
+  rebuild: async () => (await import("./rebuild.ts")).rebuildCommand,
+  recover: async () => (await import("./recover.ts")).recoverCommand,
+  keyholder: async () => (await import("./keyholder.ts")).keyholderCommand,
+  ledger: async () => (await import("./ledger.ts")).ledgerCommand,
+  status: async () => (await import("./status.ts")).statusCommand,
+  signatory: async () => (await import("./signatory.ts")).signatoryCommand,
+  decide: async () => (await import("./decide.ts")).decideCommand,
+  demo: async () => (await import("./demo.ts")).demoCommand,
+};
+
+/** The command that is called; all of them when help is wanted, or none is called by its name. */
+async function commandsFor(argv: readonly string[]): Promise<readonly MakeCommand[]> {
+  const name = argv.find((arg) => !arg.startsWith("-")) ?? "";
+  const called = Object.hasOwn(COMMANDS, name) ? COMMANDS[name] : undefined;
+  const wanted = called ? [called] : Object.values(COMMANDS);
+  return Promise.all(wanted.map((load) => load()));
 }
 
 /** How each command is made: it prints through the terminal and may set an exit code. */

@@ -12,6 +12,7 @@ import { type KeyObject, sign as signOne, verify as verifyOne } from "node:crypt
 import { ExclaveError } from "../errors.ts";
 import { concat, plain, toHex, utf8, wipe } from "./bytes.ts";
 import { hkdfSha256, sha256 } from "./hash.ts";
+import { Remembered } from "./remembered.ts";
 import { ED25519, exportPublic, importPrivate, importPublic, ML_DSA_87 } from "./key-objects.ts";
 
 export const SIGNING_SEED_BYTES = 32;
@@ -19,6 +20,12 @@ export const SIGNING_PUBLIC_KEY_BYTES = ED25519.publicBytes + ML_DSA_87.publicBy
 const ED25519_SIGNATURE_BYTES = 64;
 const ML_DSA_87_SIGNATURE_BYTES = 4627;
 export const SIGNATURE_BYTES = ED25519_SIGNATURE_BYTES + ML_DSA_87_SIGNATURE_BYTES;
+
+/** A State has a few hundred keys at the most, and as many papers that are read more than once. */
+const REMEMBERED = 512;
+const KEYS = new Remembered<PublicSigningKey>(REMEMBERED);
+/** By the SHA-256 of key id, signature and message. */
+const VERIFIED = new Remembered<true>(REMEMBERED);
 
 const KEY_ID_LABEL = concat(utf8("exclave/v1 signing key"), Uint8Array.of(0));
 const SIGNATURE_LABEL = concat(utf8("exclave/v1 hybrid signature"), Uint8Array.of(0));
@@ -77,14 +84,16 @@ export function parseSigningPublicKey(bytes: Uint8Array): PublicSigningKey {
   if (bytes.byteLength !== SIGNING_PUBLIC_KEY_BYTES) {
     throw new ExclaveError("bad-key", `a public signing key has ${SIGNING_PUBLIC_KEY_BYTES} bytes`);
   }
+  const id = toHex(sha256(KEY_ID_LABEL, bytes));
+  const known = KEYS.get(id);
+  if (known) return known;
   const copy = Uint8Array.from(bytes);
-  const ed25519Bytes = copy.subarray(0, ED25519.publicBytes);
-  return {
-    id: toHex(sha256(KEY_ID_LABEL, copy)),
+  return KEYS.keep(id, {
+    id,
     bytes: copy,
-    ed25519: importPublic(ED25519, ed25519Bytes),
+    ed25519: importPublic(ED25519, copy.subarray(0, ED25519.publicBytes)),
     mlDsa87: importPublic(ML_DSA_87, copy.subarray(ED25519.publicBytes)),
-  };
+  });
 }
 
 /** Signs a message: 4691 bytes. Callers give the message its own type label; documents go through dsse.ts. */
@@ -99,6 +108,8 @@ export function sign(key: SigningKey, message: Uint8Array): Uint8Array {
 /** True when both halves of the signature verify; false for everything else, a wrong length included. */
 export function verify(key: PublicSigningKey, message: Uint8Array, signature: Uint8Array): boolean {
   if (signature.byteLength !== SIGNATURE_BYTES) return false;
+  const one = toHex(sha256(utf8(key.id), signature, message));
+  if (VERIFIED.get(one)) return true;
   const labelled = concat(SIGNATURE_LABEL, message);
   const ed25519Good = verifyOne(
     null,
@@ -112,5 +123,5 @@ export function verify(key: PublicSigningKey, message: Uint8Array, signature: Ui
     key.mlDsa87,
     signature.subarray(ED25519_SIGNATURE_BYTES),
   );
-  return ed25519Good && mlDsa87Good;
+  return ed25519Good && mlDsa87Good && VERIFIED.keep(one, true);
 }
