@@ -80,6 +80,13 @@ export async function readGeneration(source: BranchSource): Promise<ReadGenerati
   }
 }
 
+/** A succession that may have closed a generation, and how many sites have the ledger that it began. */
+type Candidate = {
+  readonly object: string;
+  readonly opened: OpenedPaper<"succession">;
+  readonly sites: number;
+};
+
 /** Every head that a site gave, the largest first. */
 function headsOf(answers: readonly HeadAnswer[]): readonly SignedHead[] {
   return answers
@@ -132,19 +139,23 @@ class BranchReader {
     }
   }
 
-  /** The succession that closed this generation, when the next has begun; of several the last. */
+  /**
+   * The succession that closed this generation, when the next has begun. Of several the one whose ledger most
+   * sites have, then the last: whoever kept a recovery key that was replaced in a later generation could close an
+   * earlier one again, and date that as they like, but not bring it to most of the sites.
+   */
   async closing(): Promise<
     { readonly branch: Branch; readonly known: KnownState; readonly paper: Succession } | undefined
   > {
     const { onNotice } = this.#source;
     const valid = [];
-    for (const [object, opened] of await this.#successions()) {
+    for (const { object, opened, sites } of await this.#successions()) {
       try {
         const branch = await this.#closedBy(opened.paper);
         const closedAt = opened.paper.closes.size;
         const known = await this.#source.know({ log: branch.log, closedAt });
         this.#requireInForce(opened, known);
-        valid.push({ branch, known, paper: opened.paper });
+        valid.push({ branch, known, paper: opened.paper, sites });
       } catch (error) {
         if (!isExclaveError(error) || error.code === "bug") throw error;
         onNotice(`succession/${object} was left out: ${error.message}`);
@@ -152,22 +163,22 @@ class BranchReader {
     }
     if (valid.length > 1) {
       onNotice(
-        `the recovery key was used ${valid.length} times on one ledger: of the homes that came of it, only the last one counts`,
+        `the recovery key was used ${valid.length} times on one ledger: of the homes that came of it, the one counts whose ledger most of these sites have (${Math.max(...valid.map(({ sites }) => sites))} of ${this.#sites.length})`,
       );
     }
     const order = ({ paper }: { readonly paper: Succession }): string =>
       `${paper.time} ${paper.random}`;
-    return valid.toSorted((a, b) => (order(a) < order(b) ? 1 : -1))[0];
+    return valid.toSorted((a, b) => b.sites - a.sites || (order(a) < order(b) ? 1 : -1))[0];
   }
 
   /** What may close this generation: signed by a recovery key that the State once had, and begun at some site. */
-  async #successions(): Promise<readonly (readonly [string, OpenedPaper<"succession">])[]> {
+  async #successions(): Promise<readonly Candidate[]> {
     const { places, state, charter, keys, onNotice } = this.#source;
     const charters = this.#branches.flatMap(({ known }) =>
       known.history.history.map((stored) => stored.charter),
     );
     const trusted = new Map([charter, ...charters].flatMap((one) => [...recoveryKey(one)]));
-    const papers: (readonly [string, OpenedPaper<"succession">])[] = [];
+    const papers: Candidate[] = [];
     for (const object of await documentIds(places, "succession")) {
       try {
         const bytes = await fetchDocument(places, "succession", object);
@@ -175,8 +186,8 @@ class BranchReader {
         const { ledger, closes } = opened.paper;
         if (ledger.generation !== charter.ledger.generation + 1) continue;
         if (closes.origin !== keys[0].name) continue;
-        const heads = await headsAt(places, ledgerKeysOf(ledger));
-        if (headsOf(heads).length > 0) papers.push([object, opened]);
+        const sites = headsOf(await headsAt(places, ledgerKeysOf(ledger))).length;
+        if (sites > 0) papers.push({ object, opened, sites });
       } catch (error) {
         if (!isExclaveError(error) || error.code === "bug") throw error;
         onNotice(`succession/${object} was left out: ${error.message}`);

@@ -8,7 +8,9 @@ import type { Succession } from "../../src/charter/succession.ts";
 import { toHex } from "../../src/crypto/bytes.ts";
 import type { SigningKey } from "../../src/crypto/signing.ts";
 import { splitSecret } from "../../src/custody/share-set.ts";
+import { draftDecision, enactRipe, submit } from "../../src/governance/decide.ts";
 import { newLedger, publicPartOf } from "../../src/governance/found.ts";
+import type { Home } from "../../src/vault/home.ts";
 import { type RecoveryKey, recoveryKeyFromSeed } from "../../src/vault/recovery-key.ts";
 import { folder, LATER, NEVER, recovered, row, table, witnessedState } from "../support/attacks.ts";
 import { keyOf, successionOf } from "../support/charter.ts";
@@ -28,16 +30,23 @@ async function succession(
   return s.plant("succession", signPaper(paper, key));
 }
 
-/** The recovery key is replaced, and its holders hold the new one. */
-async function withOtherRecovery(s: Embassy): Promise<RecoveryKey> {
+const GROUNDS = { reason: "A share was captured", citation: "Act 7 of 2026" };
+
+/** Another recovery key, and the order that puts it in the place of the one in force. */
+function otherRecovery(home: Home): { readonly next: RecoveryKey; readonly order: Order } {
   const next = recoveryKeyFromSeed(randomBytes(32));
   const { publicPart } = splitSecret(next.seed, { k: 2, n: 3, generation: 2 }, randomBytes);
   const shares = { ...publicPart, shareCommitments: [...publicPart.shareCommitments] };
-  const { recovery } = s.home.charter;
-  const order: Order = {
-    kind: "amend",
-    recovery: { ...recovery, ...publicPartOf(next), shares },
+  const { recovery } = home.charter;
+  return {
+    next,
+    order: { kind: "amend", recovery: { ...recovery, ...publicPartOf(next), shares } },
   };
+}
+
+/** The recovery key is replaced, and its holders hold the new one. */
+async function withOtherRecovery(s: Embassy): Promise<RecoveryKey> {
+  const { next, order } = otherRecovery(s.home);
   await s.decide(order, 10);
   assert.equal(await s.enact(17), 1);
   await s.publish();
@@ -117,5 +126,27 @@ table("successions", [
       await s.restores(report.home);
     },
     outcome: { named: /the recovery key was used 2 times on one ledger/ },
+  }),
+  row({
+    name: "of an earlier ledger once more, by a key that was replaced in a later one, at one site",
+    attack: async (s) => {
+      const thief = await s.copy(folder());
+      await thief.recover(60, { as: "thief" });
+      const { home } = await s.recover(40, { as: "first" });
+      const { next, order } = otherRecovery(home);
+      const decision = await draftDecision(home, order, GROUNDS, s.day(41));
+      await submit(home, [s.sign(decision)], s.day(41));
+      assert.equal(await enactRipe(home, s.day(48)), 1);
+      await s.publish(home);
+      await s.protect(50, home);
+      cpSync(thief.site("ee"), s.site("ee"), { recursive: true, force: false });
+      return next;
+    },
+    answer: async (s, key) => {
+      const report = await s.recover(LATER, { key });
+      assert.equal(report.term, 3);
+      await s.restores(report.home);
+    },
+    outcome: { named: /used 2 times on one ledger: .* most of these sites have \(4 of 4\)/ },
   }),
 ]);
