@@ -333,6 +333,18 @@ describe("the catalog is a cache", () => {
     await assertRestores(state);
   });
 
+  test("a document of the ledger that home lost: it is said with what to do, and rebuild fetches it", async (t) => {
+    const state = await withFiles(t);
+    good(await state.protect());
+    const [decision] = readdirSync(state.path("home", "documents")).filter((file) =>
+      file.startsWith("decision-"),
+    );
+    rmSync(state.path("home", "documents", decision ?? ""));
+    assert.match(failed(await state.protect(), "altered"), /exclave rebuild/);
+    await state.good("rebuild");
+    good(await state.protect());
+  });
+
   test("an old catalog from a backup of home learns what came after it", async (t) => {
     const state = await withFiles(t);
     good(await state.protect());

@@ -2,10 +2,17 @@
 import { isExclaveError } from "../errors.ts";
 import { GOVERNING_KINDS, RECORD_KINDS } from "../ledger/entry.ts";
 import { agreeOnHead } from "../ledger/freshness.ts";
-import { catchUp, headsAt } from "../ledger/from-sites.ts";
-import type { Home } from "../vault/home.ts";
+import { catchUp, gatherCheckpoints, headsAt } from "../ledger/from-sites.ts";
+import { openDirectorySite } from "../sites/directory.ts";
+import {
+  type Home,
+  identityOf,
+  type MissingDocument,
+  missingDocuments,
+  saveDocument,
+} from "../vault/home.ts";
 import { parseId } from "../vault/identifiers.ts";
-import type { LedgerDocumentKind } from "../vault/known-state.ts";
+import { type LedgerDocumentKind, witnessesOf } from "../vault/known-state.ts";
 import { isOpen, type SitePlace } from "../vault/open-sites.ts";
 import { fetchDocument } from "../vault/site-documents.ts";
 
@@ -27,9 +34,18 @@ export async function catchUpHome(home: Home, places: readonly SitePlace[]): Pro
     return caughtUp.added;
   });
   home.refresh();
+  // Now it is known whose cosignatures tell the times, of decisions and of statements.
+  const witnesses = home.known.history.history.map(({ charter }) => witnessesOf(charter));
+  const kinds = [...GOVERNING_KINDS, "statement"] as const;
+  const sites = open.map(({ site }) => site);
+  if (added > 0) {
+    await home.withLedger((log) => gatherCheckpoints(log, sites, witnesses, "branch", kinds));
+    home.refresh();
+  }
   return added;
 }
 
+/** A document is there, or is fetched; of records, from which nothing follows, one that no site has is missed. */
 async function keepDocument(
   home: Home,
   places: readonly SitePlace[],
@@ -40,6 +56,43 @@ async function keepDocument(
     home.document(kind, id);
   } catch (error) {
     if (!isExclaveError(error, "altered")) throw error;
-    await home.saveDocument(kind, id, await fetchDocument(places, kind, parseId("DocumentId", id)));
+    const bytes = await fetchNamed(places, { kind, id });
+    if (bytes) await home.saveDocument(kind, id, bytes);
+  }
+}
+
+async function fetchNamed(
+  places: readonly SitePlace[],
+  { kind, id }: MissingDocument,
+): Promise<Uint8Array | undefined> {
+  try {
+    return await fetchDocument(places, kind, parseId("DocumentId", id));
+  } catch (error) {
+    const isRecord = RECORD_KINDS.some((one) => one === kind);
+    if (isRecord && isExclaveError(error, "not-found")) return undefined;
+    throw error;
+  }
+}
+
+/**
+ * Fetches what a home that does not open has lost of its documents. Each is known by its hash, so that the sites
+ * are believed in nothing, though nothing of the State can be read yet.
+ */
+export async function mendDocuments(path: string): Promise<void> {
+  const { missing, sites } = await missingDocuments(path);
+  if (missing.length === 0) return;
+  const places: SitePlace[] = [];
+  for (const config of sites) {
+    try {
+      const site = await openDirectorySite(config.directory, identityOf(config));
+      places.push({ name: config.name, site });
+    } catch (error) {
+      if (!isExclaveError(error)) throw error;
+      places.push({ name: config.name, problem: error.message });
+    }
+  }
+  for (const one of missing) {
+    const bytes = await fetchNamed(places, one);
+    if (bytes) await saveDocument(path, one.kind, one.id, bytes);
   }
 }

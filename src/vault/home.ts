@@ -13,7 +13,7 @@
  *   catalog.sqlite     a cache, rebuilt from the sites by `exclave rebuild`
  *   cache/             entry streams and index segments, likewise
  */
-import { readFileSync } from "node:fs";
+import { existsSync, readFileSync } from "node:fs";
 import { mkdir, open, readdir, readFile, rm } from "node:fs/promises";
 import { dirname, join } from "node:path";
 import { z } from "zod";
@@ -22,6 +22,7 @@ import { fromHex, toHex } from "../crypto/bytes.ts";
 import { type SigningKey, signingKeyFromSeed } from "../crypto/signing.ts";
 import { parseStrictJson } from "../crypto/strict-json.ts";
 import { ExclaveError } from "../errors.ts";
+import { GOVERNING_KINDS, RECORD_KINDS } from "../ledger/entry.ts";
 import { Log } from "../ledger/log.ts";
 import { logKeyFromSeed } from "../ledger/log-key.ts";
 import { writeDurably } from "../sites/durable.ts";
@@ -188,20 +189,7 @@ export class Home {
 
   /** Opens the home of a State. Throws `no-home` when there is none. */
   static async open(path: string): Promise<Home> {
-    const text = await readOptional(join(path, "config.json"));
-    if (!text) {
-      throw new ExclaveError(
-        "no-home",
-        `${path} is not the home of a State. Set EXCLAVE_HOME, begin with \`exclave found\`, or get a lost home back with \`exclave recover\``,
-      );
-    }
-    const parsed = configSchema.safeParse(parseStrictJson(text, { bytesMax: 16 * 1024 * 1024 }));
-    if (!parsed.success) {
-      throw new ExclaveError("malformed", `${join(path, "config.json")} is damaged`, {
-        cause: parsed.error,
-      });
-    }
-    const config = parsed.data;
+    const config = await readConfig(path);
     const known = replayHome(path, config);
     const seat = await readOptional(join(path, SEAT_KEY));
     return new Home(path, config, known, {
@@ -423,6 +411,47 @@ export function readDocument(home: string, kind: LedgerDocumentKind, id: string)
 
 function documentFile(kind: LedgerDocumentKind, id: string): string {
   return join("documents", `${kind}-${id}.json`);
+}
+
+async function readConfig(path: string): Promise<HomeConfig> {
+  const text = await readOptional(join(path, "config.json"));
+  if (!text) {
+    throw new ExclaveError(
+      "no-home",
+      `${path} is not the home of a State. Set EXCLAVE_HOME, begin with \`exclave found\`, or get a lost home back with \`exclave recover\``,
+    );
+  }
+  const parsed = configSchema.safeParse(parseStrictJson(text, { bytesMax: 16 * 1024 * 1024 }));
+  if (parsed.success) return parsed.data;
+  throw new ExclaveError("malformed", `${join(path, "config.json")} is damaged`, {
+    cause: parsed.error,
+  });
+}
+
+/** A document that the ledger names and home has lost. */
+export type MissingDocument = { readonly kind: LedgerDocumentKind; readonly id: string };
+
+/**
+ * What a home that does not open lacks, and where its sites are: for `rebuild`, which fetches it. A run that was
+ * cut short while home caught up leaves it so.
+ */
+export async function missingDocuments(path: string): Promise<{
+  readonly missing: readonly MissingDocument[];
+  readonly sites: readonly SiteConfig[];
+}> {
+  const config = await readConfig(path);
+  const generations = openGenerations(path, config);
+  try {
+    const missing = generations.flatMap(({ log, closedAt }) =>
+      [...log.entriesOf([...GOVERNING_KINDS, ...RECORD_KINDS])]
+        .filter(({ position }) => position < (closedAt ?? Number.POSITIVE_INFINITY))
+        .map(({ kind, envelope }) => ({ kind: kind as LedgerDocumentKind, id: envelope }))
+        .filter(({ kind, id }) => !existsSync(join(path, documentFile(kind, id)))),
+    );
+    return { missing, sites: config.sites };
+  } finally {
+    for (const { log } of generations) log.close();
+  }
 }
 
 function replayHome(path: string, config: HomeConfig): KnownState {
