@@ -27,17 +27,12 @@ import { documentIds, fetchDocument } from "../vault/site-documents.ts";
 
 const hex = (bytes: number) => z.string().regex(new RegExp(`^[0-9a-f]{${bytes * 2}}$`));
 
-/** How duress shows: for who watches abroad, and never where a key holder is. */
-const markKeysSchema = z.strictObject({ usual: hex(32), duress: hex(32) });
-
 const peopleSchema = z.strictObject({
   kind: z.literal("people"),
   format: z.literal(1),
   /** Of the commitments to persons; the State's for good. */
   salt: hex(32),
   people: z.array(z.strictObject({ person: hex(32), name: z.string().min(1).max(200) })).max(256),
-  /** Of the share set in force, in the order of index; empty where duress cannot be told. */
-  markKeys: z.array(markKeysSchema).max(32),
   /** The annex that this one adds to, by its digest: who named others could not open it. */
   adds: hex(32).optional(),
   random: hex(16),
@@ -51,17 +46,12 @@ export function personOf(salt: string, name: string): string {
 }
 
 /** A new annex about people, each name once. */
-export function peopleOf(
-  names: readonly string[],
-  salt = toHex(randomBytes(32)),
-  markKeys: People["markKeys"] = [],
-): People {
+export function peopleOf(names: readonly string[], salt = toHex(randomBytes(32))): People {
   return {
     kind: "people",
     format: 1,
     salt,
     people: [...new Set(names)].map((name) => ({ person: personOf(salt, name), name })),
-    markKeys: [...markKeys],
     random: documentRandom(),
   };
 }
