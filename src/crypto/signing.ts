@@ -12,8 +12,8 @@ import { type KeyObject, sign as signOne, verify as verifyOne } from "node:crypt
 import { ExclaveError } from "../errors.ts";
 import { concat, plain, toHex, utf8, wipe } from "./bytes.ts";
 import { hkdfSha256, sha256 } from "./hash.ts";
-import { Remembered } from "./remembered.ts";
 import { ED25519, exportPublic, importPrivate, importPublic, ML_DSA_87 } from "./key-objects.ts";
+import { Remembered } from "./remembered.ts";
 
 export const SIGNING_SEED_BYTES = 32;
 export const SIGNING_PUBLIC_KEY_BYTES = ED25519.publicBytes + ML_DSA_87.publicBytes;
