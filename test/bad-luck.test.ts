@@ -54,6 +54,19 @@ describe("two runs at once", () => {
     assert.equal(out.stdout.length, 40 * 1024 * 1024 + 7);
   });
 
+  test("what one adds to the configuration is not lost to another that read it before", async (t) => {
+    const state = await TestState.found(t);
+    const early = await state.openHome();
+    const where = ["--path", state.path("data"), "--sites", state.siteNames.join(",")];
+    await state.good("register", "add", "more", "--kind", "files", ...where, "--threshold", "3");
+    await early.saveRegister({ ...early.register("docs"), epoch: 65_536 });
+    const { config } = await state.openHome();
+    assert.deepEqual(config.registers.map(({ name, epoch }) => `${name} ${epoch}`).toSorted(), [
+      "docs 65536",
+      "more 0",
+    ]);
+  });
+
   test("a run that was killed leaves no lock behind", async (t) => {
     const state = await TestState.found(t, { register: ["docs", "--kind", "stream"] });
     const child = start(state.home, ["protect", "docs", "--stdin"]);

@@ -407,6 +407,8 @@ test("two seats freeze all but everyday decisions, for at most 14 days", async (
   cabinet.sign(file, "ambassador");
   assert.deepEqual((await submit()).freeze.seats, ["registrar", "ambassador"]);
   assert.ok((await cabinet.list()).frozenUntil);
+  const { needs } = await state.status();
+  assert.ok(needs.some((need) => need.startsWith("decisions are frozen until ")));
 
   const home = await state.openHome();
   const on = (days: number): string | undefined =>

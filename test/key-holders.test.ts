@@ -1,6 +1,15 @@
 /** Key holders: the ceremony, the years between, and the day when they bring the State back. */
 import assert from "node:assert/strict";
-import { cpSync, mkdirSync, readdirSync, readFileSync, rmSync, writeFileSync } from "node:fs";
+import {
+  cpSync,
+  existsSync,
+  mkdirSync,
+  readdirSync,
+  readFileSync,
+  renameSync,
+  rmSync,
+  writeFileSync,
+} from "node:fs";
 import { join } from "node:path";
 import { type TestContext, test } from "node:test";
 import { momentOf } from "../src/charter/charter.ts";
@@ -17,6 +26,7 @@ import { draftDecision, type Given, settle, submit } from "../src/governance/dec
 import { divideKey } from "../src/governance/divide.ts";
 import { foundState } from "../src/governance/found-state.ts";
 import { openAllSites, publish } from "../src/governance/ledger-at-sites.ts";
+import { recordsOf } from "../src/governance/records.ts";
 import { addRegister } from "../src/governance/registers.ts";
 import { newSignatoryKey } from "../src/governance/signatory-key.ts";
 import { addSite } from "../src/governance/sites.ts";
@@ -152,6 +162,8 @@ test("home is lost, two sites and two key holders: three kits and three sites br
   const listed = good(await nation.run<Listed>(["keyholder", "list"]));
   assert.equal(listed.holders.filter(({ confirmed }) => confirmed).length, 5);
   nation.home = nation.path("old");
+  const status = good(await nation.run<{ needs: readonly string[] }>(["status"]));
+  assert.match(status.needs[0] ?? "", /superseded/);
   assert.match(failed(await nation.run(["protect", "docs"]), "untrusted"), /superseded/);
 });
 
@@ -317,6 +329,20 @@ test("the key is replaced: what was wrapped to the old one opens with the new, a
   await nation.restores("out");
   const status = await nation.run<{ charter: { lines: readonly string[] } }>(["status"]);
   assert.ok(status.report.charter.lines.some((line) => /recovery key was replaced/.test(line)));
+});
+
+test("the key is not replaced while a site of a register is away; that it was opened is known all the same", async (t) => {
+  const nation = await Nation.found(t);
+  const home = await Home.open(nation.home);
+  renameSync(nation.path("lu"), nation.path("lu.away"));
+  await assert.rejects(divide(nation, home, "rotate"), /site lu does not answer/);
+  assert.equal(existsSync(nation.path("second")), false, "nobody sat down for it");
+  assert.deepEqual(
+    (await recordsOf(home, "opening")).map(
+      ({ purpose, holders }) => `${purpose} ${holders.join()}`,
+    ),
+    ["rotate 0,1,2"],
+  );
 });
 
 /** Divides the key with the kits of the first three, into kits at `second`. Returns the order that decides it. */

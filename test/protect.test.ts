@@ -420,3 +420,34 @@ const NOBODY = 65_534;
 function handOver(state: TestState, uid: number): void {
   execFileSync("chown", ["-R", `${uid}:${uid}`, state.folder]);
 }
+
+test("status names a register whose newest recovery point is older than was declared to be bearable", async (t) => {
+  const state = await TestState.found(t, { register: false });
+  await state.good("register", "declare", "docs", "--recovery-point", "24h");
+  state.write("a", "a record");
+  const sites = ["--sites", "bb,kn,lu,ee,ca", "--threshold", "3"];
+  await state.good(
+    "register",
+    "add",
+    "docs",
+    "--kind",
+    "files",
+    "--path",
+    state.path("data"),
+    ...sites,
+  );
+  good(await state.protect());
+  const late = /newest recovery point of docs, .* is older than the State said/;
+  assert.doesNotMatch((await state.status()).needs.join("\n"), late);
+  // Commands that are started from here have a clock that is two days ahead.
+  const clock =
+    "const real = Date.now; Date = class extends Date { constructor(...given) {" +
+    " super(...(given.length ? given : [real() + 172_800_000])); } };";
+  const before = process.env.NODE_OPTIONS;
+  process.env.NODE_OPTIONS = `--import=data:text/javascript,${encodeURIComponent(clock)}`;
+  t.after(() => {
+    if (before === undefined) delete process.env.NODE_OPTIONS;
+    else process.env.NODE_OPTIONS = before;
+  });
+  assert.match((await state.status()).needs.join("\n"), late);
+});

@@ -1,9 +1,23 @@
 /** Home is lost: who gets it back, from what, and what the old one may still do. */
 import assert from "node:assert/strict";
 import { createHash } from "node:crypto";
-import { cpSync, existsSync, mkdirSync, readFileSync, rmSync, writeFileSync } from "node:fs";
+import {
+  cpSync,
+  existsSync,
+  mkdirSync,
+  readdirSync,
+  readFileSync,
+  rmSync,
+  writeFileSync,
+} from "node:fs";
 import { join } from "node:path";
 import { describe, type TestContext, test } from "node:test";
+import { momentOf } from "../src/charter/charter.ts";
+import type { Order } from "../src/charter/orders.ts";
+import { decide } from "../src/governance/decide.ts";
+import { openAllSites, publish } from "../src/governance/ledger-at-sites.ts";
+import { declareRegister } from "../src/governance/registers.ts";
+import { firstEpochOf, signDocument } from "../src/vault/documents.ts";
 import { failed, good } from "./support/cli.ts";
 import { randomBytes } from "./support/random.ts";
 import { SITES, TestState } from "./support/state.ts";
@@ -281,4 +295,142 @@ describe("what sites plant", () => {
     state.home = state.path("old");
     failed(await state.protect(), "untrusted");
   });
+});
+
+/** Has a State decide something at home, and tells the sites. */
+async function decided(state: TestState, orders: readonly Order[]): Promise<void> {
+  const home = await state.openHome();
+  const grounds = { reason: "It was found out", citation: "Act 9 of 2026" };
+  let carriesOut: string | undefined;
+  for (const [i, order] of orders.entries()) {
+    const at = new Date(Date.now() + i * 1000);
+    const said = carriesOut === undefined ? grounds : { ...grounds, carriesOut };
+    carriesOut = (await decide(home, order, said, at)).id;
+  }
+  await publish(home, await openAllSites(home));
+}
+
+describe("nothing of these keeps a State from coming back", () => {
+  test("a site that puts statements into other envelopes", async (t) => {
+    const state = await withHistory(t);
+    for (const file of state.objects("kn", "statement")) {
+      plant(state, "ca", "statement", Buffer.from(` ${readFileSync(file, "utf8")}`));
+    }
+    state.lose("home");
+    const report = good(await state.recover("new", ["bb", "kn", "lu", "ee", "ca"]));
+    assert.equal(report.registers[0]?.recoveryPoints, 2);
+    await assertRestores(state, "out");
+  });
+
+  test("sites that pose as others, and have nothing", async (t) => {
+    const state = await withHistory(t);
+    for (const [thief, name] of [
+      ["bb", "kn"],
+      ["lu", "ee"],
+    ] as const) {
+      state.lose(thief);
+      cpSync(state.path(name), state.path(thief), { recursive: true });
+      for (const kind of ["shard", "statement", "wrap", "manifest", "ledger", "checkpoint"]) {
+        rmSync(state.path(thief, kind), { recursive: true });
+        mkdirSync(state.path(thief, kind));
+      }
+    }
+    state.lose("home");
+    good(await state.recover("new", SITES));
+    await assertRestores(state, "out");
+  });
+
+  test("a register that was retired, and can still be restored", async (t) => {
+    const state = await withHistory(t);
+    const [register] = (await state.openHome()).charter.registers;
+    const order = { kind: "retire-register", register: register?.id ?? "" } as const;
+    await decided(state, [order, order]);
+    assert.deepEqual((await state.openHome()).charter.registers, []);
+    state.lose("home");
+    good(await state.recover("new", ["kn", "lu", "ee"]));
+    await assertRestores(state, "out");
+    assert.match(failed(await state.protect(), "untrusted"), /was retired by decision/);
+  });
+
+  test("recovery points that a captured home claims, of a register that there is and of one that never was", async (t) => {
+    const state = await withHistory(t);
+    const home = await state.openHome();
+    const claim = async (register: string): Promise<void> => {
+      const statement = signDocument(
+        {
+          kind: "statement",
+          format: 1,
+          state: home.state,
+          register,
+          epoch: firstEpochOf(1),
+          epochKeyId: "11".repeat(32),
+          term: 1,
+          sequence: 1,
+          agent: home.agent.id,
+          time: new Date().toISOString(),
+          random: "22".repeat(16),
+          root: { pack: "33".repeat(16), chunk: "44".repeat(32) },
+          manifests: [],
+        },
+        [home.agent],
+      );
+      for (const site of SITES) plant(state, site, "statement", statement.bytes);
+      await home.withLedger((log) => {
+        log.append([{ kind: "statement", envelope: statement.id }]);
+        log.sign(new Date());
+      });
+      await publish(home, await openAllSites(home));
+    };
+    await claim("ab".repeat(16));
+    for (const site of SITES) {
+      cpSync(state.path(site), state.path(`${site}.copy`), { recursive: true });
+    }
+    const copies = SITES.map((site) => `${site}.copy`);
+    good(await state.recover("new", copies));
+    await assertRestores(state, "out");
+
+    await declareRegister(home, { name: "land" }, "confidential", new Date());
+    await claim(home.config.inventory.find(({ name }) => name === "land")?.id ?? "");
+    const refused = await state.recover("newer", SITES);
+    assert.match(failed(refused, "not-enough-shards"), /1 of 2 registers .*--accept-stale/);
+    good(await state.recover("newer", SITES, "--accept-stale"));
+    await assertRestores(state, "out-again");
+  });
+
+  test("a register of which everything is set aside", async (t) => {
+    const state = await withHistory(t);
+    const [agent] = (await state.openHome()).charter.agents;
+    const suspectFrom = momentOf(new Date(Date.now() - 86_400_000));
+    await decided(state, [{ kind: "revoke-agent", signing: agent?.signing ?? "", suspectFrom }]);
+    state.lose("home");
+    assert.deepEqual(good(await state.recover("new", ["kn", "lu", "ee"])).registers, []);
+  });
+});
+
+test("a recovery that is refused leaves no key behind", async (t) => {
+  const state = await withHistory(t);
+  state.lose("home");
+  failed(await state.recover("new", ["bb", "kn"]), "site-unavailable");
+  assert.deepEqual(
+    readdirSync(state.folder).filter((name) => name.startsWith(".")),
+    [],
+  );
+});
+
+test("of two homes that came of one loss, the one that does not count writes no more", async (t) => {
+  const state = await withHistory(t);
+  state.lose("home");
+  const some = ["bb", "kn", "lu"];
+  for (const site of some) {
+    cpSync(state.path(site), state.path(`${site}.before`), { recursive: true });
+  }
+  good(await state.recover("first", some));
+  const first = state.home;
+  const before = some.map((site) => `${site}.before`);
+  good(await state.recover("second", [...before, "ee", "ca"]));
+  for (const site of some) {
+    cpSync(state.path("ee"), state.path(site), { recursive: true, force: false });
+  }
+  state.home = first;
+  assert.match(failed(await state.protect(), "untrusted"), /has been superseded/);
 });

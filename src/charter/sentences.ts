@@ -1,6 +1,7 @@
 /** What a person reads before signing: a decision as a sentence, and what it changes, line by line. */
-import { toHex, utf8 } from "../crypto/bytes.ts";
+import { fromBase64, toHex, utf8 } from "../crypto/bytes.ts";
 import { sha256 } from "../crypto/hash.ts";
+import { parseSigningPublicKey, SIGNING_PUBLIC_KEY_BYTES } from "../crypto/signing.ts";
 import { invariant } from "../errors.ts";
 import { displayName, fromText } from "../platform/names.ts";
 import { type Charter, constitutionId, ORDER_CLASSES } from "./charter.ts";
@@ -8,13 +9,23 @@ import type { Decision } from "./decision.ts";
 import { amendsConstitutionAlone, classOf, type Order, requirementsOf } from "./orders.ts";
 import type { Succession } from "./succession.ts";
 
+type Amendment = Order & { readonly kind: "amend" };
+
 const DAY_SECONDS = 86_400;
 /** The shortest text that is taken for a key: no hash or label is as long. */
 const KEY_CHARACTERS = 201;
+/** A signing key in base64. */
+const SIGNING_KEY_CHARACTERS = 4 * Math.ceil(SIGNING_PUBLIC_KEY_BYTES / 3);
 
 /** A key by its SHA-256: two keys can be made to begin alike. */
 function hashOf(text: string): string {
   return `SHA-256 ${toHex(sha256(utf8(text)))}`;
+}
+
+/** A signing key as its card shows it, so that people can compare the two; any other key by its hash. */
+function keyText(text: string): string {
+  if (text.length !== SIGNING_KEY_CHARACTERS) return hashOf(text);
+  return `fingerprint ${parseSigningPublicKey(fromBase64(text)).id.replaceAll(/(.{8})(?!$)/g, "$1 ")}`;
 }
 
 /** A name as it may be shown: nothing in it can steer a terminal or pass for something else. */
@@ -50,7 +61,7 @@ export function sentenceOf(
   };
   switch (order.kind) {
     case "amend":
-      return `Amend the charter of ${shown(charter.name)}: ${listed(amendedParts(order))}.`;
+      return `Amend the charter of ${shown(charter.name)}: ${listed(amendedParts(order, charter))}.`;
     case "admit-site": {
       const { name, country: code, operator, hazardZone } = order.site;
       return `Admit the site ${name} in ${country(code)}, run by ${shown(operator)}, in the hazard zone ${shown(hazardZone)}.`;
@@ -73,13 +84,13 @@ export function sentenceOf(
     case "rotate-epoch":
       return `Begin a new epoch of ${register(order.register)}, under new keys.`;
     case "revoke-agent":
-      return `Take the right to write from the machine with the key ${hashOf(order.signing)}; ignore what it signed since ${order.suspectFrom}.`;
+      return `Take the right to write from the machine with the key ${keyText(order.signing)}; ignore what it signed since ${order.suspectFrom}.`;
     case "release":
       return `Release ${epochs(order.epochs)} of ${register(order.register)} to the ${order.to} key: who holds that key can then read them.`;
     case "destroy":
       return `DESTROY ${epochs(order.epochs)} of ${register(order.register)} at every site. This cannot be undone.`;
     case "activate":
-      return `Let another machine, with the key ${hashOf(order.agent.signing)}, write from now on, in term ${order.agent.term}; the one before writes no more.`;
+      return `Let another machine, with the key ${keyText(order.agent.signing)}, write from now on, in term ${order.agent.term}; the one before writes no more.`;
   }
 }
 
@@ -99,7 +110,7 @@ export function successionSentence(succession: Succession, charter: Charter): st
     `Close the ledger ${shown(closes.origin)} of ${shown(charter.name)} at its first ${closes.size} entries, with the root ${closes.root}; what came after them counts for nothing.`,
     `Go on in the ledger ${shown(ledger.origin)}, generation ${ledger.generation}, with the keys ${one} and ${other}.`,
     `What counts must have been seen by ${ledger.quorum} of its ${ledger.witnesses.length} witnesses (until now ${quorum} of ${witnesses.length}; ${kept.length} stay).`,
-    `Let another machine, with the key ${hashOf(agent.signing)}, write from now on, in term ${agent.term}; the one before writes no more.`,
+    `Let another machine, with the key ${keyText(agent.signing)}, write from now on, in term ${agent.term}; the one before writes no more.`,
     "It takes effect at once, and nobody can veto it; seats, thresholds and delays stay as they are.",
   ].join(" ");
 }
@@ -207,7 +218,7 @@ function leaves(value: unknown, path = "", into = new Map<string, string>()): Ma
 function leafText(text: string | undefined): string {
   if (text === undefined) return "";
   return text.length >= KEY_CHARACTERS && /^[A-Za-z0-9+/=]+$/.test(text)
-    ? hashOf(text)
+    ? keyText(text)
     : shown(text);
 }
 
@@ -218,15 +229,18 @@ function nameIn(one: unknown): string | undefined {
   return typeof called === "string" ? shown(called) : undefined;
 }
 
-function amendedParts(order: Order & { readonly kind: "amend" }): readonly string[] {
+function amendedParts(order: Amendment, charter: Charter): readonly string[] {
   const names: Readonly<Record<string, string>> = {
     name: `the State's name, which becomes ${shown(order.name ?? "")}`,
-    constitution: "seats, thresholds and delays",
+    constitution: constitutionPart(order, charter),
     reader:
       order.reader && "none" in order.reader
         ? "the reader key, which is taken away"
         : "the reader key",
-    recovery: "the recovery key or its holders",
+    recovery:
+      order.recovery?.kem === charter.recovery.kem
+        ? "who holds shares of the recovery key"
+        : "the recovery key, which becomes another one, and its holders",
     agents: "the machines that may write",
     ledger: "the ledger and its witnesses",
     retentionSeconds: "how long recovery points are kept",
@@ -235,6 +249,21 @@ function amendedParts(order: Order & { readonly kind: "amend" }): readonly strin
     annex: "the sealed annex",
   };
   return Object.keys(order).flatMap((part) => names[part] ?? []);
+}
+
+/** The offices whose people or time alone change; else all that a constitution says. */
+function constitutionPart({ constitution }: Amendment, charter: Charter): string {
+  const before = charter.constitution;
+  const rest = (one: Charter["constitution"]): string =>
+    JSON.stringify({
+      ...one,
+      seats: one.seats.map((seat) => ({ ...seat, people: [], until: "" })),
+    });
+  if (!constitution || rest(constitution) !== rest(before)) return "seats, thresholds and delays";
+  const changed = constitution.seats.filter(
+    (seat, i) => JSON.stringify(seat) !== JSON.stringify(before.seats[i]),
+  );
+  return `who signs as ${listed(changed.map(({ office }) => shown(office)))}`;
 }
 
 function epochs(list: readonly number[]): string {

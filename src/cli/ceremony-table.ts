@@ -9,6 +9,8 @@ import type { Terminal } from "./terminal.ts";
 const CLEAR = "\x1b[2J\x1b[3J\x1b[H";
 /** Mistypings before the ceremony is broken off. */
 const TRIES_MAX = 5;
+/** Of a second passphrase, which people choose: with it too a stolen kit is open. */
+const SECOND_LENGTH_MIN = 16;
 
 /** The table of a ceremony: at the terminal, or without people when a file takes the passphrases. */
 export function tableOf(terminal: Terminal, passphrasesFile: string | undefined): Table {
@@ -34,9 +36,12 @@ function terminalTable(terminal: Terminal): Table {
       await typeBack(who, passphrase);
       if (!who.startsWith("key holder")) return {};
       stderr.write(
-        "You may agree a second passphrase for duress. It opens the kit like the first, and who watches abroad sees that it was used.\n",
+        "You may agree a second passphrase for duress. It opens the kit like the first, and who watches abroad sees\nthat it was used.\n",
       );
-      return secondPassphrase(passphrase);
+      const second = await secondPassphrase(passphrase);
+      // What was asked for would show the next person who chose one.
+      stderr.write(CLEAR);
+      return second;
     },
     typeAgain: async (holder, office) => {
       stderr.write(`\nKey holder ${holder}, ${office}: open the kit once, as on the worst day.\n`);
@@ -52,7 +57,10 @@ async function secondPassphrase(first: string): Promise<{ readonly duressPassphr
     const second = await askHidden("Second passphrase (Enter for none): ");
     if (second === "") return {};
     if (second === first) stderr.write("It has to be another one than the first.\n");
-    else if ((await askHidden("The same again: ")) === second) return { duressPassphrase: second };
+    else if (second.length < SECOND_LENGTH_MIN) {
+      stderr.write(`It opens the kit as well: at least ${SECOND_LENGTH_MIN} characters.\n`);
+    } else if ((await askHidden("The same again: ")) === second)
+      return { duressPassphrase: second };
     else stderr.write("These two differ.\n");
   }
 }

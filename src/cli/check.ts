@@ -17,6 +17,13 @@ import type { Terminal } from "./terminal.ts";
 
 const FINDINGS_SHOWN_MAX = 20;
 
+const HELP = `
+  exclave check docs                     every day: that all is there, and a sample of it
+  exclave check docs --full              every week: every byte of every site
+  exclave check docs --kit FILE …        when an epoch began, with enough key holders
+
+Exit code 4 when something is missing or damaged: \`exclave repair\` makes anew what is missing.`;
+
 export const checkCommand: MakeCommand = (terminal, setExit) =>
   new Command("check")
     .description("prove that the sites hold what they promised; needs no decryption key")
@@ -31,27 +38,30 @@ export const checkCommand: MakeCommand = (terminal, setExit) =>
     .option("--passphrases <file>", "rehearse without people: the passphrases of the kits")
     .option("--recovery-key <file>", "of a trial: the same, with its key file")
     .option("--passphrase-file <file>", "its passphrase; asked for when absent")
+    .addHelpText("after", HELP)
     .action(async (register: string, flags: CheckFlags) => {
       const source = await sourceOf(terminal, flags);
-      const { state, report, wraps } = await withHome(async (home, catalog) => ({
-        state: home,
-        wraps: source && (await opens(home, catalog, register, source)),
-        report: await check({
-          home,
-          catalog,
-          register,
-          full: flags.full,
-          now: new Date(),
-          onProgress: (progress) =>
-            terminal.progress(
-              { register, ...progress },
-              () =>
-                `${formatCount(progress.packs)} of ${formatCount(progress.packsTotal)} packs, ${formatBytes(progress.bytes)} read`,
-            ),
-        }),
-      }));
+      const { report, wraps } = await withHome(async (home, catalog) => {
+        // First: of a check that fails, too, it is to be known that the key was brought together.
+        if (source) await record(home, source);
+        return {
+          wraps: source && (await opens(home, catalog, register, source)),
+          report: await check({
+            home,
+            catalog,
+            register,
+            full: flags.full,
+            now: new Date(),
+            onProgress: (progress) =>
+              terminal.progress(
+                { register, ...progress },
+                () =>
+                  `${formatCount(progress.packs)} of ${formatCount(progress.packsTotal)} packs, ${formatBytes(progress.bytes)} read`,
+              ),
+          }),
+        };
+      });
       terminal.endProgress();
-      if (source) await record(state, source);
       if (!report.good || (wraps && wraps.failed.length > 0)) setExit(EXIT.checkFailed);
       terminal.result({ ...report, ...(wraps ? { wraps } : {}) }, [
         ...summary(report),
@@ -141,6 +151,6 @@ function summary(report: CheckReport): readonly string[] {
     ...formatTable([["site", "holds", "missing", "verified", "damaged", "read"], ...rows]),
     ...findings,
     ...(more > 0 ? [`  and ${formatCount(more)} more`] : []),
-    `${verdict} ${report.full ? "Every byte was read" : "A sample was read; --full reads every byte"}, in ${formatSeconds(report.seconds)}.`,
+    `${verdict} ${report.full ? "Every byte was read" : "A sample was read"}, in ${formatSeconds(report.seconds)}${report.full ? "" : "; --full reads every byte"}.`,
   ];
 }

@@ -36,7 +36,7 @@ export function custodyNeeds({ k, n, holders }: CustodyStatus, now: Date): reado
   return [
     ...(missing.length > 0
       ? [
-          `${n - missing.length} of ${n} kits confirmed${n - missing.length < k ? `, fewer than the ${k} that it takes` : ""}; not yet: ${named(missing)}: exclave keyholder confirm`,
+          `${n - missing.length} of ${n} kits confirmed${n - missing.length < k ? `, fewer than the ${k} that it takes` : ""}; not yet: ${named(missing)}: exclave keyholder request, abroad`,
         ]
       : []),
     ...(old.length > 0

@@ -12,6 +12,7 @@ import { refuseExistingHome } from "../vault/home.ts";
 import { writeKeyFile } from "../vault/key-files.ts";
 import { tableOf } from "./ceremony-table.ts";
 import { homePath } from "./context.ts";
+import { plural } from "./format.ts";
 import { askPlan, readPlan } from "./founding-plan.ts";
 import type { Terminal } from "./terminal.ts";
 
@@ -65,15 +66,16 @@ export async function holdCeremony(terminal: Terminal, flags: CeremonyFlags): Pr
       `  transcript    SHA-256 ${kits.transcriptHash}`,
       "",
       "Now, before anybody leaves the room:",
-      "  1. Print each page of kits/ twice; each holder seals one, and takes the kit's file on a stick.",
-      "  2. Read the fingerprint aloud; it is on every page.",
-      "  3. watch.age and its passphrase go abroad, to who is to notice duress. Never keep them at home.",
-      "  4. Delete the folder of the ceremony, and destroy what it lay on.",
+      "  1. Read the fingerprint aloud; everybody writes it down. It is on every page.",
+      "  2. Print each page of kits/ twice; each key holder seals both, and takes the kit's file on a stick.",
+      "  3. Each seat takes its key and card of signing-keys/ on a stick: without them nothing can be decided.",
+      "  4. watch.age and its passphrase go abroad, to who is to notice duress. Never keep them at home.",
+      "  5. When all of that is done, destroy what the folder of the ceremony lies on.",
       ...(confirmed === holders.length
         ? []
         : [
             "",
-            `${holders.length - confirmed} kits are not confirmed yet: exclave keyholder confirm`,
+            `${plural(holders.length - confirmed, "kit")} still to be opened once: exclave keyholder request --help`,
           ]),
       "",
       "Next: exclave site add NAME --country CC --directory DIR     (a decision: the seats sign it)",

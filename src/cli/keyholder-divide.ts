@@ -5,7 +5,7 @@ import { Command } from "commander";
 import type { z } from "zod";
 import { parseStrictJson } from "../crypto/strict-json.ts";
 import { ExclaveError } from "../errors.ts";
-import { give } from "../governance/decide.ts";
+import { draftDecision, give } from "../governance/decide.ts";
 import { divideKey } from "../governance/divide.ts";
 import { foundingPlanSchema } from "../governance/found-state.ts";
 import { openAllSites, publish, requireCurrent } from "../governance/ledger-at-sites.ts";
@@ -106,8 +106,16 @@ async function divide(
     });
     await publish(home, places);
     const reason = "The recovery key is divided anew";
-    const grounds = { reason, citation: `exclave keyholder ${purpose}` };
-    return { ...divided, given: await give(home, divided.order, grounds, now) };
+    const grounds = { reason, citation: `none given; proposed with exclave keyholder ${purpose}` };
+    // What one seat can decide alone waits all the same until every new holder has opened their kit.
+    const given =
+      divided.kits.receipts.length < plan.keyHolders.holders.length
+        ? ({
+            status: "proposed",
+            decision: await draftDecision(home, divided.order, grounds, now),
+          } as const)
+        : await give(home, divided.order, grounds, now);
+    return { ...divided, given };
   });
   terminal.notice(TEXTS[purpose].revokes);
   const n = plan.keyHolders.holders.length;

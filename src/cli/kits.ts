@@ -62,6 +62,11 @@ export async function openKits(
     );
   }
   noteDifferences(terminal, kits);
+  if (model && brought.length < model.set.k) {
+    terminal.notice(
+      `these are ${brought.length} kits, and ${model.set.k} are needed, as they say: bring more key holders before anybody types`,
+    );
+  }
   const known = passphrases === undefined ? undefined : await readPassphrases(passphrases);
   const opened: OpenedShare[] = [];
   for (const one of brought) {

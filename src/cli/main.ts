@@ -1,6 +1,6 @@
 /** The command line: takes it apart, runs one command, and says how it went. */
 import { readFileSync } from "node:fs";
-import { Command, CommanderError } from "commander";
+import { Command, CommanderError, Help, type Option } from "commander";
 import { ExclaveError, isExclaveError } from "../errors.ts";
 import { EXIT, exitCodeOf } from "./exit-codes.ts";
 import { newTerminal, type Terminal } from "./terminal.ts";
@@ -42,7 +42,7 @@ export async function main(argv: readonly string[]): Promise<number> {
     );
   }
   for (const command of allCommands(program)) {
-    command.exitOverride();
+    command.exitOverride().configureHelp({ optionDescription });
     if (command.commands.length > 0) continue;
     command
       .option("--json", "print one JSON object on standard output, and progress as JSON lines")
@@ -92,6 +92,13 @@ async function commandsFor(argv: readonly string[]): Promise<readonly MakeComman
 
 /** How each command is made: it prints through the terminal and may set an exit code. */
 export type MakeCommand = (terminal: Terminal, setExit: (code: number) => void) => Command;
+
+/** As commander has it, without saying that what is off, or may be given several times, is so by default. */
+function optionDescription(option: Option): string {
+  const given: unknown = option.defaultValue;
+  const isBare = given === false || (Array.isArray(given) && given.length === 0);
+  return isBare ? option.description : new Help().optionDescription(option);
+}
 
 function allCommands(command: Command): readonly Command[] {
   return command.commands.flatMap((sub) => [sub, ...allCommands(sub)]);

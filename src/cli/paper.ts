@@ -197,7 +197,7 @@ export function paperLines(view: PaperView): readonly string[] {
     ...indented(view.stands),
     ...(view.atHome
       ? []
-      : indented("By this paper alone: what the State's home knows, it does not.")),
+      : indented("That is by this file alone; the State's home may know of more.")),
     "",
     `  ${kind.padEnd(13)}${id}`,
     `  fingerprint  ${view.fingerprint}   the State's: compare it with your kit's, or your notes'`,

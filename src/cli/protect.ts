@@ -17,12 +17,20 @@ import type { Terminal } from "./terminal.ts";
 /** Problems that are shown one by one; the rest is counted. */
 const PROBLEMS_SHOWN_MAX = 20;
 
+const HELP = `
+  exclave protect docs
+  exclave protect ledger -- pg_dump --format=plain registry
+
+Prefer -- COMMAND to a pipe into --stdin: behind a pipe nobody sees that the dump failed.
+What cannot be read is named, the rest is protected, and the exit code is 3.`;
+
 export const protectCommand: MakeCommand = (terminal, setExit) =>
   new Command("protect")
     .description("make a recovery point of a register now")
     .argument("<register>")
     .argument("[command...]", "for a stream: after --, the command whose output is protected")
     .option("--stdin", "for a stream: protect standard input", false)
+    .addHelpText("after", HELP)
     .action(
       async (register: string, command: readonly string[], flags: { readonly stdin: boolean }) => {
         const report = await withHome(async (home, catalog) => {

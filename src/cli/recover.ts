@@ -8,6 +8,15 @@ import type { MakeCommand } from "./main.ts";
 import { recoverySource } from "./recovery-source.ts";
 import { collect } from "./register.ts";
 
+const HELP = `
+  exclave recover --kit 1.kit.json --kit 4.kit.json --kit 5.kit.json \\
+    --site /media/kn --site /media/lu --site /media/ee
+
+Each key holder is asked for their passphrase, alone in front of the screen. Give every site
+that is left: it refuses where those that are silent could hide something newer.
+It takes over: from then on the old home refuses to write. Never try it out on live sites;
+for practice, copy them. Killed in the middle: run it again.`;
+
 export const recoverCommand: MakeCommand = (terminal) =>
   new Command("recover")
     .description(
@@ -26,6 +35,7 @@ export const recoverCommand: MakeCommand = (terminal) =>
       "take what there is, though sites that are missing may have newer",
       false,
     )
+    .addHelpText("after", HELP)
     .action(
       async (flags: {
         readonly kit: readonly string[];

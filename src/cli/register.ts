@@ -14,6 +14,13 @@ import { formatTable } from "./format.ts";
 import type { MakeCommand } from "./main.ts";
 import { sayProposed } from "./proposed.ts";
 
+const ADD_HELP = `
+  exclave register add docs --kind files --path /srv/registers/docs \\
+    --sites bb,kn,lu,ee,ca --threshold 3
+
+Any 3 of the 5 sites then bring it back, and 2 together read nothing. Sites, their order and
+the threshold cannot be changed later. For dumps: --kind stream, without --path.`;
+
 export const registerCommand: MakeCommand = (terminal) => {
   const register = new Command("register").description(
     "the bodies of records that the State protects",
@@ -58,6 +65,7 @@ export const registerCommand: MakeCommand = (terminal) => {
       [],
     )
     .option("--out <file>", "where to write the decision, when people have to sign it")
+    .addHelpText("after", ADD_HELP)
     .action(async (name: string, flags: RegisterFlags) => {
       const home = await openHome();
       requireName(name);

@@ -11,6 +11,13 @@ import { collect } from "./register.ts";
 
 const PROBLEMS_SHOWN_MAX = 20;
 
+const HELP = `
+  exclave restore docs --to /srv/restored                          the newest, all of it
+  exclave restore docs --to one --path 'births/*' --at 2026-11-21T09:10Z
+  exclave restore ledger --stdout | psql registry                  of a stream
+
+Nothing that exists is overwritten without --overwrite. \`exclave snapshots\` has the ids.`;
+
 export const restoreCommand: MakeCommand = (terminal, setExit) =>
   new Command("restore")
     .description("bring a recovery point back")
@@ -24,6 +31,7 @@ export const restoreCommand: MakeCommand = (terminal, setExit) =>
     .option("--overwrite", "replace files that exist in the target", false)
     .option("--keep-going", "restore what can be had when something is lost for good", false)
     .option("--numeric-owner", "owners by number, even where this machine knows the names", false)
+    .addHelpText("after", HELP)
     .action(async (register: string, flags: RestoreFlags) => {
       if ((flags.to === undefined) !== flags.stdout) {
         throw new ExclaveError("usage", "give either --to DIR or --stdout");

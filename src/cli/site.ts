@@ -8,6 +8,13 @@ import { formatTable } from "./format.ts";
 import type { MakeCommand } from "./main.ts";
 import { sayProposed } from "./proposed.ts";
 
+const ADD_HELP = `
+  exclave site add lu --country LU --operator "Luxembourg State" --directory /media/lu
+
+The same operator, or the same hazard zone, for sites that one company runs, or one hurricane
+can take: a register is not placed where one of them could read or withhold it alone.
+After a recovery: the site's old name, and where it is now. No decision is needed for that.`;
+
 export const siteCommand: MakeCommand = (terminal) => {
   const site = new Command("site").description("the places abroad that store");
   site
@@ -19,6 +26,7 @@ export const siteCommand: MakeCommand = (terminal) => {
     .option("--operator <name>", "who runs it (default: the site's own name)")
     .option("--hazard-zone <name>", "what one disaster can take (default: the country)")
     .option("--out <file>", "where to write the decision, when people have to sign it")
+    .addHelpText("after", ADD_HELP)
     .action(async (name: string, flags: SiteFlags) => {
       const country = flags.country.toUpperCase();
       if (!/^[A-Z]{2}$/.test(country)) {
@@ -41,13 +49,16 @@ export const siteCommand: MakeCommand = (terminal) => {
         directory: resolve(flags.directory),
       };
       const home = await openHome();
+      const [register] = home.config.registers;
       const given = await withState(home, () => addSite(home, config, new Date()));
       if (given?.status === "proposed") {
         return sayProposed(terminal, home, given, { site: config }, flags.out);
       }
       terminal.result({ site: config, ...(given ? { decision: given } : {}) }, [
         `Site ${name} (${country}) stores in ${config.directory}.`,
-        "Next, when there are enough: exclave register add NAME --kind files --path DIR --sites a,b,c --threshold K",
+        register?.sites.includes(name)
+          ? `Next, for what it lacks: exclave repair ${register.name}     (and each other register that it keeps)`
+          : "Next, when there are enough: exclave register add NAME --kind files --path DIR --sites a,b,c --threshold K",
       ]);
     });
   site

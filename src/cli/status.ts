@@ -1,6 +1,10 @@
 import { Command } from "commander";
+import { frozenUntil } from "../charter/assess.ts";
 import { standings } from "../charter/history.ts";
+import { isExclaveError } from "../errors.ts";
 import { custodyStatus } from "../governance/custody.ts";
+import { openAllSites, requireCurrent } from "../governance/ledger-at-sites.ts";
+import { verifyCheckpoint } from "../ledger/checkpoint.ts";
 import { rootOf } from "../registers/snapshots.ts";
 import type { Catalog } from "../vault/catalog.ts";
 import type { Home, RegisterConfig } from "../vault/home.ts";
@@ -8,7 +12,7 @@ import { parseId } from "../vault/identifiers.ts";
 import { isOpen, openSites } from "../vault/open-sites.ts";
 import { withHome } from "./context.ts";
 import { custodyLines, custodyNeeds } from "./custody-lines.ts";
-import { formatAge, plural } from "./format.ts";
+import { formatAge, formatTime, plural } from "./format.ts";
 import type { MakeCommand } from "./main.ts";
 
 type RegisterStatus = {
@@ -33,9 +37,11 @@ export const statusCommand: MakeCommand = (terminal) =>
     .description("one sentence first, then only what needs a person")
     .action(async () => {
       const now = new Date();
-      const { name, charter, custody, declared, registers, debts } = await withHome(
+      const { name, whyNot, clock, charter, custody, declared, registers, debts } = await withHome(
         async (home, catalog) => ({
           name: home.charter.name,
+          whyNot: await whyNotCurrent(home),
+          clock: await clockNeeds(home, now),
           charter: charterStatus(home, now),
           custody: await custodyStatus(home),
           declared: declaredOnly(home),
@@ -46,6 +52,8 @@ export const statusCommand: MakeCommand = (terminal) =>
         }),
       );
       const needs = [
+        ...(whyNot === undefined ? [] : [whyNot]),
+        ...clock,
         ...registers.flatMap((register) => register.needs),
         ...declared.map(
           ({ name: one }) =>
@@ -83,6 +91,34 @@ export const statusCommand: MakeCommand = (terminal) =>
       );
     });
 
+/** Why this home could not write, though everything in it looks well; undefined when it could. */
+async function whyNotCurrent(home: Home): Promise<string | undefined> {
+  try {
+    await requireCurrent(home, await openAllSites(home));
+    return undefined;
+  } catch (error) {
+    if (!isExclaveError(error) || error.code === "bug") throw error;
+    return error.message.replace(/\.? Nothing was (written|changed)$/, "");
+  }
+}
+
+/** So much may clocks differ before it is worth a word. */
+const CLOCK_MS = 300_000;
+
+/** The ledger's time never goes back: what a clock that was ahead has signed, later entries wait for. */
+async function clockNeeds(home: Home, now: Date): Promise<readonly string[]> {
+  const ahead = await home.withLedger((log) => {
+    const latest = log.latest();
+    if (!latest) return 0;
+    return verifyCheckpoint(latest.checkpoint, log.keys).seconds * 1000 - now.getTime();
+  });
+  if (ahead < CLOCK_MS) return [];
+  const until = formatTime(new Date(now.getTime() + ahead).toISOString());
+  return [
+    `home's clock is behind its ledger, which is at ${until}: until then no decision takes effect. Set the clock right; if it was ahead before, only a recovery begins anew`,
+  ];
+}
+
 /** Registers that the State declared vital, and that no site keeps. */
 function declaredOnly(home: Home): readonly { readonly name: string }[] {
   const bare = new Set(
@@ -109,6 +145,7 @@ function charterStatus(home: Home, now: Date): CharterStatus {
     ["unsigned", "signed", "waiting", "frozen", "ripe"].includes(status),
   ).length;
   const vacant = constitution.seats.filter(({ until }) => Date.parse(until) <= now.getTime());
+  const frozen = frozenUntil({ ...known.history, now }, charter);
   const replaced = known.history.history.some(
     (one) => one.charter.recovery.kem !== charter.recovery.kem,
   );
@@ -129,6 +166,11 @@ function charterStatus(home: Home, now: Date): CharterStatus {
           ]
         : []),
       ...vacant.map(({ office }) => `the seat of ${office} is vacant`),
+      ...(frozen
+        ? [
+            `decisions are frozen until ${formatTime(frozen.toISOString())}, everyday ones aside: exclave decide list`,
+          ]
+        : []),
     ],
     lines: [
       ...(constitution.preset === "trial"
@@ -159,11 +201,17 @@ async function registerStatus(
   const check = catalog.latestCheck(id);
   const lastCheck = check && { time: check.time, ...JSON.parse(check.result) };
   const complete = newest ? rootOf(newest).complete : false;
+  const bearable = home.config.inventory.find((one) => one.id === register.id);
   const { name, k } = register;
   const needs: string[] = [];
   if (!newest) needs.push(`${name} has no recovery point: exclave protect ${name}`);
   else if (!complete)
     needs.push(`the newest recovery point of ${name} is incomplete: something could not be read`);
+  if (newest && isOlder(newest.time, bearable?.recoveryPointSeconds, now)) {
+    needs.push(
+      `the newest recovery point of ${name}, ${formatAge(newest.time, now)}, is older than the State said that it could bear: exclave protect ${name}`,
+    );
+  }
   for (const place of places) if (!isOpen(place)) needs.push(`${name}: ${place.problem}`);
   if (answering < k)
     needs.push(`${name} cannot be restored now: ${answering} of the ${k} sites it needs answer`);
@@ -188,6 +236,10 @@ async function registerStatus(
     ...(lastCheck ? { lastCheck } : {}),
     needs,
   };
+}
+
+function isOlder(time: string, seconds: number | undefined, now: Date): boolean {
+  return seconds !== undefined && now.getTime() - Date.parse(time) > seconds * 1000;
 }
 
 function registerLine(register: RegisterStatus, now: Date): string {

@@ -16,6 +16,8 @@ import { splitSecret } from "../custody/share-set.ts";
 import { ExclaveError, isExclaveError } from "../errors.ts";
 import {
   agentKeys,
+  type EpochWrap,
+  epochKeyIdOf,
   epochOf,
   openDocument,
   openWrap,
@@ -23,9 +25,10 @@ import {
   wrapEpochKey,
 } from "../vault/documents.ts";
 import type { Home } from "../vault/home.ts";
+import { type DocumentId, parseId } from "../vault/identifiers.ts";
 import { isOpen, type SitePlace } from "../vault/open-sites.ts";
 import { type RecoveryKey, recoveryKeyFromSeed } from "../vault/recovery-key.ts";
-import { documentIds, fetchDocument } from "../vault/site-documents.ts";
+import { fetchDocument } from "../vault/site-documents.ts";
 import { digestOf, openAnnex, type People, peopleOf, readPeople, sealAnnex } from "./annex.ts";
 import { type KeyHolder, type Kits, makeKits, type Table } from "./ceremony.ts";
 import { publicPartOf } from "./found.ts";
@@ -38,7 +41,7 @@ export type DivideOptions = {
   readonly purpose: "reshare" | "rotate";
   /** The secret, from kits or a key file; wiped here. */
   readonly secret: Uint8Array;
-  /** Who opened their kits for it. */
+  /** Who opened their kits for it; their shares are wiped. */
   readonly opened: readonly OpenedShare[];
   readonly threshold: number;
   readonly holders: readonly KeyHolder[];
@@ -58,26 +61,28 @@ export type DivideOptions = {
 export async function divideKey(
   options: DivideOptions,
 ): Promise<{ readonly order: Order; readonly kits: Kits; readonly rewrapped: number }> {
-  const { home, purpose, secret, now } = options;
-  const old = recoveryKeyFromSeed(secret);
-  if (old.signing.id !== home.known.recoverySigning.id) {
-    throw new ExclaveError(
-      "untrusted",
-      "this is not the recovery key in the charter. Nothing was changed; bring the kits of the set in force",
-    );
-  }
+  const { home, purpose, secret, opened, now } = options;
   const next = purpose === "rotate" ? randomBytes(32) : Uint8Array.from(secret);
   try {
+    const old = recoveryKeyFromSeed(secret);
+    if (old.signing.id !== home.known.recoverySigning.id) {
+      throw new ExclaveError(
+        "untrusted",
+        "this is not the recovery key in the charter. Nothing was changed; bring the kits of the set in force",
+      );
+    }
+    // First of all: whoever forces it open, and lets it fail then, is not to have hidden that it was.
+    await recordOpening(home, purpose, opened, now);
+    if (purpose === "rotate") requireSites(options);
     const key = recoveryKeyFromSeed(next);
     const people = await peopleWith(home, old.kem, options.holders);
     const { recovery, kits } = await kitsOf(options, next, key, people);
     const rewrapped = purpose === "rotate" ? await rewrapEpochs(options, old.kem, recovery) : 0;
     await reseal(home, old.kem, recovery, people, now);
     await keepKits(home, kits, recovery, now);
-    await recordOpening(home, purpose, options.opened, now);
     return { order: { kind: "amend", recovery, annex: digestOf(people) }, kits, rewrapped };
   } finally {
-    wipe(secret, next);
+    wipe(secret, next, ...opened.map(({ share }) => share.share));
   }
 }
 
@@ -169,11 +174,15 @@ async function rewrapEpochs(
   recovery: Charter["recovery"],
 ): Promise<number> {
   const done = new Set<string>();
-  for (const id of await documentIds(places, "wrap")) {
+  const closed = new Map<string, number>();
+  for (const id of await wrapIds(places)) {
     const wrap = await wrapAt(home, places, id);
     if (wrap?.recipient !== "recovery" || done.has(wrap.epochKeyId)) continue;
-    const key = keyIn(wrap, old);
-    if (!key) continue;
+    const key = keyIn(wrap, old) ?? (await keyAtHome(home, wrap));
+    if (!key) {
+      closed.set(wrap.epochKeyId, wrap.epoch);
+      continue;
+    }
     const again = wrapEpochKey(
       key,
       epochOf(wrap),
@@ -185,7 +194,47 @@ async function rewrapEpochs(
     done.add(wrap.epochKeyId);
     table.onStep(`the key of epoch ${wrap.epoch} is wrapped to the new key`);
   }
+  for (const [keyId, epoch] of closed) {
+    if (!done.has(keyId))
+      table.onStep(`epoch ${epoch} was closed to this key already, and stays so`);
+  }
   return done.size;
+}
+
+/**
+ * Throws `write-quorum` unless every site that home knows of each register answers, and enough of them: an epoch
+ * whose wraps nobody saw would be closed to the new key.
+ */
+function requireSites({ home, places }: DivideOptions): void {
+  for (const { id, sites, k, survive } of home.charter.registers) {
+    if (sites.length === 0) continue;
+    const known = places.filter(({ name }) => sites.includes(name));
+    for (const place of known) if (!isOpen(place)) throw notThere(place);
+    if (known.length >= k + survive) continue;
+    throw new ExclaveError(
+      "write-quorum",
+      `home knows ${known.length} sites of register ${id.slice(0, 8)}, and ${k + survive} have to have the wraps to the new key. Nothing was changed; add the others with \`exclave site add\``,
+    );
+  }
+}
+
+/** Every wrap at these sites. One that cannot say what it has stops it: only it may have the wraps of an epoch. */
+async function wrapIds(places: readonly SitePlace[]): Promise<ReadonlySet<DocumentId>> {
+  const ids = new Set<DocumentId>();
+  for (const place of places.filter(isOpen)) {
+    for await (const name of place.site.list("wrap")) {
+      const id = name.slice("wrap/".length);
+      if (/^[0-9a-f]{64}$/.test(id)) ids.add(parseId("DocumentId", id));
+    }
+  }
+  return ids;
+}
+
+/** The key as home has it, of an epoch that was begun while the recovery key was being replaced. */
+async function keyAtHome(home: Home, wrap: EpochWrap): Promise<Uint8Array | undefined> {
+  const context = epochOf(wrap);
+  const key = await home.epochKey(context.register, context.epoch);
+  return key && epochKeyIdOf(key, context) === wrap.epochKeyId ? key : undefined;
 }
 
 async function wrapAt(
@@ -225,12 +274,14 @@ async function putAtRegister(
   const sites = home.charter.registers.find(({ id }) => id === register)?.sites;
   for (const place of places) {
     if (sites && !sites.includes(place.name)) continue;
-    if (!isOpen(place)) {
-      throw new ExclaveError(
-        "write-quorum",
-        `site ${place.name} does not answer, and has to have the wraps to the new key: ${place.problem}. The charter is unchanged; mend it and begin again`,
-      );
-    }
+    if (!isOpen(place)) throw notThere(place);
     await place.site.put(name, [bytes]);
   }
+}
+
+function notThere({ name, problem }: Exclude<SitePlace, { readonly site: unknown }>): ExclaveError {
+  return new ExclaveError(
+    "write-quorum",
+    `site ${name} does not answer, and has to have the wraps to the new key: ${problem}. The charter is unchanged; mend it and begin again`,
+  );
 }

@@ -12,6 +12,7 @@ import { toHex, wipe } from "../crypto/bytes.ts";
 import type { KitDetails } from "../custody/ceremony.ts";
 import { splitSecret } from "../custody/share-set.ts";
 import { ExclaveError } from "../errors.ts";
+import { syncDirectory } from "../sites/durable.ts";
 import { Home, refuseExistingHome } from "../vault/home.ts";
 import { recoveryKeyFromSeed } from "../vault/recovery-key.ts";
 import { peopleOf, personOf, sealAnnex } from "./annex.ts";
@@ -126,9 +127,10 @@ export async function foundState(
     // Nothing of home is a State's before its kits are written and tested.
     await rmdir(path).catch(() => undefined);
     await rename(building, path);
+    await syncDirectory(dirname(path));
     return { home: await Home.open(path), kits, confirmed };
   } finally {
-    wipe(secret);
+    wipe(secret, ...set.shares.map(({ share }) => share));
     await rm(building, { recursive: true, force: true });
   }
 }

@@ -11,7 +11,14 @@ import { Log } from "../ledger/log.ts";
 import { type LedgerKey, logKeyFromSeed, verifierKeysOf } from "../ledger/log-key.ts";
 import { formatVerifierKey } from "../ledger/note.ts";
 import { documentRandom } from "../vault/documents.ts";
-import { Home, ledgerFile, prepareHome, refuseExistingHome, saveDocument } from "../vault/home.ts";
+import {
+  Home,
+  ledgerFile,
+  prepareHome,
+  refuseExistingHome,
+  saveAnnex,
+  saveDocument,
+} from "../vault/home.ts";
 import { writeKeyFile } from "../vault/key-files.ts";
 import { type RecoveryKey, recoveryKeyFromSeed, sealKey } from "../vault/recovery-key.ts";
 import { digestOf, type People, peopleOf, personOf, sealAnnex } from "./annex.ts";
@@ -194,7 +201,11 @@ export async function createState(
   } finally {
     log.close();
   }
-  const home = await Home.create(path, {
+  const agent = signingKeyFromSeed(draft.agentSeed);
+  const to = { state: founding.id, recovery: founding.charter.recovery };
+  const annex = sealAnnex(draft.people, to, { agent, time: now });
+  await saveAnnex(path, annex.id, annex.bytes);
+  return Home.create(path, {
     config: {
       format: 2,
       state: founding.id,
@@ -207,12 +218,4 @@ export async function createState(
     ledgerSeed: draft.ledgerSeed,
     ...(seatSeed ? { seatSeed } : {}),
   });
-  await home.saveAnnex(
-    sealAnnex(
-      draft.people,
-      { state: home.state, recovery: home.charter.recovery },
-      { agent: home.agent, time: now },
-    ),
-  );
-  return home;
 }

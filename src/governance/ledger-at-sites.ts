@@ -3,14 +3,17 @@
  * Home writes nothing before it has seen that no site knows more than it does.
  */
 import { openPaper } from "../charter/decision.ts";
+import type { Succession } from "../charter/succession.ts";
 import { ExclaveError, isExclaveError } from "../errors.ts";
 import { newestAt, publishTo, relationOf, type SignedHead } from "../ledger/at-sites.ts";
 import { verifyCheckpoint } from "../ledger/checkpoint.ts";
 import { findCheckpoint } from "../ledger/checkpoints-at-sites.ts";
 import { GOVERNING_KINDS, type LedgerEntry, RECORD_KINDS } from "../ledger/entry.ts";
+import { headsAt } from "../ledger/from-sites.ts";
 import type { TreeHead } from "../ledger/tree-head.ts";
 import type { Site } from "../sites/site.ts";
 import type { Home } from "../vault/home.ts";
+import type { DocumentId } from "../vault/identifiers.ts";
 import { type Generation, type LedgerDocumentKind, ledgerKeysOf } from "../vault/known-state.ts";
 import { isOpen, openSite, type SitePlace } from "../vault/open-sites.ts";
 import type { QuorumWriter } from "../vault/quorum-writer.ts";
@@ -59,7 +62,11 @@ export async function requireCurrent(home: Home, places: readonly SitePlace[]): 
   const held = await headsHeld(home, places);
   const heads = [...held].map(([site, signed]) => ({ site, signed }));
   const relation = await home.withLedger((log) => relationOf(log, heads));
-  if (relation === "ahead") await catchUpHome(home, places);
+  if (relation === "ahead") {
+    await catchUpHome(home, places);
+    // The recovery key may have been replaced in what came in, and the new one have closed this ledger.
+    await requireNoSuccession(home, places);
+  }
   // Throws when another home writes in this term.
   void home.term;
   return held;
@@ -83,24 +90,57 @@ async function headsHeld(home: Home, places: readonly SitePlace[]): Promise<Held
 
 /** Throws when a site has a succession that this home does not know: another home has taken over. */
 async function requireNoSuccession(home: Home, places: readonly SitePlace[]): Promise<void> {
-  const { history, recoverySigning } = home.known;
-  const known = new Set(history.successions.map(({ envelope }) => envelope));
-  const trusted = new Map([[recoverySigning.id, recoverySigning]]);
   for (const id of await documentIds(places, "succession")) {
-    if (known.has(id)) continue;
-    try {
-      const bytes = await fetchDocument(places, "succession", id);
-      const { paper } = openPaper("succession", bytes, home.state, trusted);
-      if (paper.ledger.generation <= home.charter.ledger.generation) continue;
-      throw new ExclaveError(
-        "untrusted",
-        `this home has been superseded: since ${paper.time} the State writes from another home (term ${paper.agent.term}). Nothing was written`,
-      );
-    } catch (error) {
-      if (!isExclaveError(error)) throw error;
-      if (/superseded/.test(error.message)) throw error;
-    }
+    const paper = await unknownSuccession(home, places, id);
+    if (!paper || !(await isSupersededBy(home, places, paper))) continue;
+    throw new ExclaveError(
+      "untrusted",
+      `this home has been superseded: since ${paper.time} the State writes from another home (term ${paper.agent.term}). Nothing was written`,
+    );
   }
+}
+
+/** A succession that the recovery key signed and this home does not know; undefined for anything else. */
+async function unknownSuccession(
+  home: Home,
+  places: readonly SitePlace[],
+  id: DocumentId,
+): Promise<Succession | undefined> {
+  const { history, recoverySigning } = home.known;
+  if (history.successions.some(({ envelope }) => envelope === id)) return undefined;
+  try {
+    const bytes = await fetchDocument(places, "succession", id);
+    const trusted = new Map([[recoverySigning.id, recoverySigning]]);
+    const opened = openPaper("succession", bytes, home.state, trusted);
+    // The same paper in another envelope is known.
+    return history.successions.some((one) => one.id === opened.id) ? undefined : opened.paper;
+  } catch (error) {
+    if (!isExclaveError(error) || error.code === "bug") throw error;
+    return undefined;
+  }
+}
+
+/**
+ * Of the next generation always. Of this one, when the recovery key was used twice on the ledger before: then by
+ * what readers go by, the number of sites that have what each began, and its time.
+ */
+async function isSupersededBy(
+  home: Home,
+  places: readonly SitePlace[],
+  rival: Succession,
+): Promise<boolean> {
+  const { generation } = home.charter.ledger;
+  if (rival.ledger.generation !== generation) return rival.ledger.generation > generation;
+  const own = home.known.history.successions.at(-1)?.paper;
+  if (!own || rival.closes.origin !== own.closes.origin) return false;
+  const sitesWith = async ({ ledger }: Succession): Promise<number> => {
+    const answers = await headsAt(places.filter(isOpen), ledgerKeysOf(ledger));
+    return answers.filter((one) => "signed" in one && one.signed).length;
+  };
+  const theirs = await sitesWith(rival);
+  const more = theirs - (await sitesWith(own));
+  const isLater = `${rival.time} ${rival.random}` > `${own.time} ${own.random}`;
+  return theirs > 0 && (more > 0 || (more === 0 && isLater));
 }
 
 /** Takes documents into the ledger at home, under a new checkpoint; they are kept before they are named. */

@@ -55,7 +55,7 @@ export async function declareRegister(
   };
   // Every host country reads the reason: what a register is called is not in it.
   const reason = "A register is vital to the State";
-  const grounds = { reason, citation: "exclave register declare" };
+  const grounds = { reason, citation: "none given; proposed with exclave register declare" };
   await draftDecision(home, order, grounds, now);
   await keepDetails(home, details, now);
   return give(home, order, grounds, now);
@@ -88,7 +88,7 @@ export async function addRegister(
     },
   };
   const reason = "A register is to be kept abroad";
-  const grounds = { reason, citation: "exclave register add" };
+  const grounds = { reason, citation: "none given; proposed with exclave register add" };
   // Before anything is touched: an order that no charter could follow is refused.
   await draftDecision(home, order, grounds, now);
   if (!known) await keepDetails(home, details, now);
@@ -110,8 +110,10 @@ function newDetails(declaration: Declaration): RegisterDetails {
 
 async function keepDetails(home: Home, details: RegisterDetails, now: Date): Promise<void> {
   // One of that name was never decided: it gives way.
-  const others = home.config.inventory.filter(({ name }) => name !== details.name);
-  await home.saveConfig({ ...home.config, inventory: [...others, details] });
+  await home.changeConfig((config) => {
+    const others = config.inventory.filter(({ name }) => name !== details.name);
+    return { ...config, inventory: [...others, details] };
+  });
   await home.saveAnnex(
     sealAnnex(
       details,

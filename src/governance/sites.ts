@@ -34,8 +34,10 @@ async function markSite(home: Home, config: SiteConfig, now: Date): Promise<void
   );
   if (await readDirectoryMarker(config.directory)) await requireSameSite(home, config);
   else await createDirectorySite(config.directory, document.bytes);
-  const others = home.config.sites.filter((site) => site.name !== name);
-  await home.saveConfig({ ...home.config, sites: [...others, config] });
+  await home.changeConfig((before) => {
+    const others = before.sites.filter((site) => site.name !== name);
+    return { ...before, sites: [...others, config] };
+  });
 }
 
 /**
@@ -51,7 +53,7 @@ export async function addSite(
   const order = { kind: "admit-site", site: { name, country, operator, hazardZone } } as const;
   const grounds = {
     reason: `Site ${name} is to store for the State`,
-    citation: "exclave site add",
+    citation: "none given; proposed with exclave site add",
   };
   const isAdmitted = home.charter.sites.some((site) => site.name === name);
   // Before anything is touched: an order that no charter could follow is refused.

@@ -43,8 +43,8 @@ export async function beginEpoch(
   const known = [register.epoch, ...catalog.snapshots(id).map(({ epoch }) => epoch)];
   const context = home.context(register, Math.max(firstEpochOf(home.term), Math.max(...known) + 1));
   const key = randomBytes(EPOCH_KEY_BYTES);
+  await rewrapKept(home, register, now, putEverywhere);
   await home.saveEpochKey(id, context.epoch, key);
-  await rewrapLast(home, register, now, putEverywhere);
   const { recovery, reader } = home.charter;
   const recipients = [
     { recipient: "recovery" as const, kem: recovery.kem },
@@ -64,26 +64,43 @@ export async function beginEpoch(
     recipient: recipientOf(home),
     rotations: rotationsOf(home, register),
   };
-  await home.saveRegister({ ...register, epoch: context.epoch, begun });
+  // Nothing but that: its terms may be other ones by now.
+  await home.changeConfig((config) => ({
+    ...config,
+    registers: config.registers.map((one) =>
+      one.id === register.id ? { ...one, epoch: context.epoch, begun } : one,
+    ),
+  }));
   return { context, key };
 }
 
-/** The epoch before may have been begun while the recovery key was being replaced: the new one opens it too. */
-async function rewrapLast(
+/**
+ * Epochs may have been begun while the recovery key was being replaced, by this home or the one before it: the new
+ * key is to open all whose keys are here.
+ */
+async function rewrapKept(
   home: Home,
   register: RegisterConfig,
   now: Date,
   putEverywhere: (name: string, bytes: Uint8Array) => Promise<void>,
 ): Promise<void> {
-  const { epoch, begun } = register;
-  if (!begun || begun.recipient === recipientOf(home)) return;
-  const context = home.context(register, epoch);
-  const key = await home.epochKey(context.register, epoch);
-  if (!key) return;
-  const publicKey = fromBase64(home.charter.recovery.kem);
-  const by = { agent: home.agent, term: home.term, time: now };
-  const wrap = wrapEpochKey(key, context, { recipient: "recovery", publicKey }, by);
-  await putEverywhere(`wrap/${wrap.id}`, wrap.bytes);
+  const { kem } = home.charter.recovery;
+  const isSame = register.begun
+    ? register.begun.recipient === recipientOf(home)
+    : home.known.history.history.every(({ charter }) => charter.recovery.kem === kem);
+  if (isSame) return;
+  const id = parseId("RegisterId", register.id);
+  for (const epoch of await home.epochsWithKey(id)) {
+    const key = await home.epochKey(id, epoch);
+    if (!key) continue;
+    const wrap = wrapEpochKey(
+      key,
+      home.context(register, epoch),
+      { recipient: "recovery", publicKey: fromBase64(kem) },
+      { agent: home.agent, term: home.term, time: now },
+    );
+    await putEverywhere(`wrap/${wrap.id}`, wrap.bytes);
+  }
 }
 
 function isOver(

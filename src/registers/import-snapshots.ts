@@ -49,8 +49,7 @@ export type ImportOptions = {
 export async function importSnapshots(options: ImportOptions): Promise<number> {
   const { catalog, known, places, onProblem } = options;
   const fresh = new Map<DocumentId, Fresh>();
-  for (const object of await documentIds(places, "statement")) {
-    if (catalog.isKnownStatement(object)) continue;
+  for (const object of await unknownStatements(options)) {
     const other = catalog.otherStatement(object);
     if (options.register !== undefined && other !== undefined && other !== options.register)
       continue;
@@ -64,7 +63,7 @@ export async function importSnapshots(options: ImportOptions): Promise<number> {
       }
       // The same statement in another envelope is no other recovery point.
       if (catalog.hasSnapshot(opened.payloadId)) catalog.addKnownStatement(object);
-      else {
+      else if (!fresh.has(opened.payloadId)) {
         const quarantined = doubtOf(options, opened);
         if (quarantined !== undefined) {
           onProblem({ document: `statement/${object}`, why: `it is set aside: ${quarantined}` });
@@ -96,9 +95,25 @@ export async function importSnapshots(options: ImportOptions): Promise<number> {
 }
 
 /**
+ * Statements that the catalog does not have, those that the ledger has first: anybody can put what an agent
+ * signed into another envelope, and that one must not stand for the statement.
+ */
+async function unknownStatements({
+  catalog,
+  loggedAt,
+  places,
+}: ImportOptions): Promise<readonly DocumentId[]> {
+  const ids = [...(await documentIds(places, "statement"))];
+  const unknown = ids.filter((id) => !catalog.isKnownStatement(id));
+  const { true: logged = [], false: others = [] } = Object.groupBy(unknown, (id) =>
+    loggedAt(id) === undefined ? "false" : "true",
+  );
+  return [...logged, ...others];
+}
+
+/**
  * Imports what the sites have of a register that home does not know, and takes into the ledger what home itself
- * wrote and was stopped before it could. Returns how many of these there were; they are committed when a
- * checkpoint that covers them is at the sites.
+ * wrote and was stopped before it could. That is committed when a checkpoint that covers it is at the sites.
  */
 export async function importForHome(
   home: Home,
@@ -107,7 +122,7 @@ export async function importForHome(
   register: RegisterId,
   now: Date,
   onProblem: ImportOptions["onProblem"],
-): Promise<number> {
+): Promise<void> {
   const own: DocumentId[] = [];
   await home.withGenerations((generations) =>
     importSnapshots({
@@ -126,13 +141,11 @@ export async function importForHome(
       onProblem,
     }),
   );
-  if (own.length > 0) {
-    await home.withLedger((log) => {
-      log.append(own.map((envelope) => ({ kind: "statement" as const, envelope })));
-      log.sign(now);
-    });
-  }
-  return own.length;
+  if (own.length === 0) return;
+  await home.withLedger((log) => {
+    log.append(own.map((envelope) => ({ kind: "statement" as const, envelope })));
+    log.sign(now);
+  });
 }
 
 /** A statement that verified, with the envelope it came in. */

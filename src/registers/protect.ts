@@ -112,10 +112,11 @@ async function protectLocked(
   requireDecided(home, register);
   const writer = new QuorumWriter(places, writeQuorum(register));
   for (const [site, why] of writer.failedSites) notice(`site ${site} does not take part: ${why}`);
-  const adopted = await importForHome(home, catalog, places, id, now, ({ document, why }) =>
+  await importForHome(home, catalog, places, id, now, ({ document, why }) =>
     notice(`${document} was left out: ${why}`),
   );
-  if (adopted > 0) await publishCheckpoint(home, writer, held);
+  // Also what a run before took into the ledger, and was stopped before any site had it.
+  await publishCheckpoint(home, writer, held);
 
   const epoch =
     (await openEpoch(home, register, now)) ??

@@ -2,6 +2,7 @@
 import { rename, rm, rmdir } from "node:fs/promises";
 import { basename, dirname, join, resolve } from "node:path";
 import type { Charter } from "../charter/charter.ts";
+import { wipe } from "../crypto/bytes.ts";
 import type { OpenedShare } from "../custody/sealed-share.ts";
 import { ExclaveError, invariant, isExclaveError } from "../errors.ts";
 import { openAnnexes } from "../governance/annex.ts";
@@ -15,6 +16,7 @@ import { verifyCheckpoint } from "../ledger/checkpoint.ts";
 import { agreeOnHead } from "../ledger/freshness.ts";
 import { gatherCheckpoints } from "../ledger/from-sites.ts";
 import { openDirectorySite } from "../sites/directory.ts";
+import { syncDirectory } from "../sites/durable.ts";
 import type { Site } from "../sites/site.ts";
 import { Catalog } from "../vault/catalog.ts";
 import {
@@ -37,7 +39,7 @@ import { type KnownState, statementTimes, witnessesOf } from "../vault/known-sta
 import { isOpen, readSiteDocument, type SitePlace } from "../vault/open-sites.ts";
 import { type RecoveryKey, recoveryKeyFromSeed } from "../vault/recovery-key.ts";
 import { documentIds, fetchDocument } from "../vault/site-documents.ts";
-import { importSnapshots } from "./import-snapshots.ts";
+import { importSnapshots, suspicionOf } from "./import-snapshots.ts";
 import { rootOf } from "./snapshots.ts";
 
 export type RecoverOptions = {
@@ -65,7 +67,7 @@ export function keySource(key: {
   readonly seed: Uint8Array;
   readonly state: string;
 }): RecoverySource {
-  return { state: key.state, secretFor: () => key.seed, opened: [] };
+  return { state: key.state, secretFor: () => Uint8Array.from(key.seed), opened: [] };
 }
 
 export type RecoverReport = {
@@ -96,13 +98,18 @@ export async function recover(options: RecoverOptions): Promise<RecoverReport> {
   // Built beside its place and moved there when it is whole, so that a recovery cut short can be repeated.
   const building = join(dirname(path), `.${basename(path)}.recovering`);
   await rm(building, { recursive: true, force: true });
-  await prepareHome(building);
-  const places = found.map(({ place }) => place);
-  const read = await readState(building, options.key.state, places, options.onNotice);
   try {
-    return await recoverInto(options, building, path, found, read);
+    await prepareHome(building);
+    const places = found.map(({ place }) => place);
+    const read = await readState(building, options.key.state, places, options.onNotice);
+    try {
+      return await recoverInto(options, building, path, found, read);
+    } finally {
+      for (const { log } of read.generations) log.close();
+    }
   } finally {
-    for (const { log } of read.generations) log.close();
+    // Of one that failed: the keys of epochs are in it, and no key holder is needed to read them.
+    await rm(building, { recursive: true, force: true });
   }
 }
 
@@ -117,17 +124,20 @@ async function recoverInto(
   const { known, generations } = read;
   const secret = options.key.secretFor(known.charter.recovery.shares);
   const recovery = recoveryKeyFromSeed(secret);
+  wipe(secret);
   requireRecoveryKey(known, recovery);
   for (const { generation, position, why } of known.history.quarantined) {
     onNotice(`entry ${position} of ledger ${generation} counts for nothing: ${why}`);
   }
-  const sites = await verifySites(found, known, onNotice);
+  const { sites, seconds } = await verifySites(byHead(found, read), known, onNotice);
   const agreed = await requireFresh(options, read, sites);
-  const places = sites.flatMap(({ name, directory }) =>
-    found
-      .filter((given) => given.directory === directory)
-      .map(({ place }) => ({ name, site: place.site })),
-  );
+  const placesOf = (some: readonly SiteConfig[]): readonly SitePlace[] =>
+    some.flatMap(({ name, directory }) =>
+      found
+        .filter((given) => given.directory === directory)
+        .map(({ place }) => ({ name, site: place.site })),
+    );
+  const places = placesOf([...sites, ...seconds]);
   const keys = await unwrapAll(places, known, recovery.kem, onNotice);
   const digests = annexDigests(building, read);
   const annexes = await openAnnexes(building, places, known, digests, recovery.kem, onNotice);
@@ -152,17 +162,18 @@ async function recoverInto(
       onProblem: ({ document, why }) => onNotice(`${document} was left out: ${why}`),
     });
     registers = registersOf(catalog, known);
-    await requireWhole(places, known, loggedAt, registers);
+    await requireWhole(options, places, known, loggedAt, registers);
     for (const { id } of registers) {
       await keepKeys(draft, catalog, parseId("RegisterId", id), keys, now);
     }
   } finally {
     catalog.close();
   }
-  await draft.saveConfig({ ...draft.config, registers: [...registers] });
+  await draft.changeConfig((config) => ({ ...config, registers: [...registers] }));
   // From here on the old home cannot write, at any site that this reaches.
-  await publishSuccession(draft, places, onNotice);
+  await publishSuccession(draft, placesOf(sites), onNotice);
   await rename(building, path);
+  await syncDirectory(dirname(path));
   const home = await Home.open(path);
   return { ...report(home, sites), checkpoint: agreed };
 }
@@ -191,8 +202,9 @@ async function gatherStatementTimes(
 ): Promise<void> {
   if ([...known.agents.values()].every(({ suspectFrom }) => suspectFrom === undefined)) return;
   const sites = places.filter(isOpen).map(({ site }) => site);
+  const witnesses = known.history.history.map(({ charter }) => witnessesOf(charter));
   for (const { log } of generations) {
-    await gatherCheckpoints(log, sites, [witnessesOf(known.charter)], "branch", ["statement"]);
+    await gatherCheckpoints(log, sites, witnesses, "branch", ["statement"]);
   }
 }
 
@@ -280,27 +292,42 @@ export async function openGiven({
   return found;
 }
 
-/** The sites whose own documents are signed by an agent of this State. */
+/** Those with most of the ledger first: of two that have one name, that one is it. */
+function byHead(found: readonly GivenSite[], { answers }: ReadState): readonly GivenSite[] {
+  const sizeAt = ({ directory }: GivenSite): number => {
+    const answer = answers.find(({ site }) => site === directory);
+    return answer && "signed" in answer ? (answer.signed?.head.size ?? 0) : 0;
+  };
+  return found.toSorted((a, b) => sizeAt(b) - sizeAt(a));
+}
+
+/**
+ * The sites whose own documents are signed by an agent of this State. A second directory of one name is read from,
+ * and no more: a site could show another's document, which is no secret, and have that one left out.
+ */
 async function verifySites(
   found: readonly GivenSite[],
   known: KnownState,
   onNotice: (notice: string) => void,
-): Promise<readonly SiteConfig[]> {
+): Promise<{ readonly sites: readonly SiteConfig[]; readonly seconds: readonly SiteConfig[] }> {
   const sites: SiteConfig[] = [];
+  const seconds: SiteConfig[] = [];
   for (const { directory } of found) {
     try {
       const { name, country, operator, hazardZone } = await readSiteDocument(directory, known);
-      if (sites.some((site) => site.name === name)) {
-        onNotice(`${directory} is a second directory of site "${name}" and is left out`);
-        continue;
-      }
-      sites.push({ name, country, operator, hazardZone, directory });
+      const site = { name, country, operator, hazardZone, directory };
+      if (sites.some((one) => one.name === name)) {
+        onNotice(
+          `${directory} is a second directory of site "${name}": it is read, and not written to`,
+        );
+        seconds.push(site);
+      } else sites.push(site);
     } catch (error) {
       if (!isExclaveError(error)) throw error;
       onNotice(error.message);
     }
   }
-  return sites;
+  return { sites, seconds };
 }
 
 /** Every epoch key that a wrap at these sites opens to, by register, epoch and key id. */
@@ -334,6 +361,7 @@ function keyName(register: RegisterId, epoch: number, epochKeyId: string): strin
  * are too few, or damaged, and a home that works must not be deposed for nothing.
  */
 async function requireWhole(
+  { acceptStale, onNotice }: RecoverOptions,
   places: readonly SitePlace[],
   known: KnownState,
   loggedAt: (statement: string) => Date | undefined,
@@ -344,7 +372,10 @@ async function requireWhole(
     try {
       const bytes = await fetchDocument(places, "statement", object);
       const { id, document } = openStatement(bytes, known);
-      if (loggedAt(id)) spoken.add(document.register);
+      const at = loggedAt(id);
+      // What is set aside, or of no register that the State ever had, keeps nobody from taking over.
+      if (!at || suspicionOf(known, document, at) !== undefined) continue;
+      if (hadRegister(known, document.register)) spoken.add(document.register);
     } catch (error) {
       // Forged or damaged: said when it was imported.
       if (!isExclaveError(error)) throw error;
@@ -352,10 +383,18 @@ async function requireWhole(
   }
   const missing = [...spoken].filter((id) => !registers.some((register) => register.id === id));
   if (missing.length === 0) return;
+  const which = `${missing.length} of ${spoken.size} registers cannot be opened from these sites (the reasons are named above)`;
+  // A captured home may have named what never was: people can go on without it.
+  if (acceptStale) return onNotice(`${which}, and are missed`);
   throw new ExclaveError(
     "not-enough-shards",
-    `${missing.length} of ${spoken.size} registers cannot be opened from these sites (the reasons are named above). Nothing was changed, and no home was superseded: give more sites`,
+    `${which}. Nothing was changed, and no home was superseded: give more sites, or go on without them with --accept-stale`,
   );
+}
+
+/** Whether a charter ever named a register; one that was retired can still be restored. */
+function hadRegister({ history }: KnownState, register: string): boolean {
+  return history.history.some(({ charter }) => charter.registers.some(({ id }) => id === register));
 }
 
 /** Keeps the keys that the recovery points of a register use. The recovery key has just opened them. */
@@ -376,14 +415,17 @@ async function keepKeys(
   }
 }
 
-/** Registers as the newest recovery point of each describes them. Their next epoch begins with the next protect. */
-function registersOf(catalog: Catalog, { charter }: KnownState): readonly RegisterConfig[] {
+/**
+ * Registers as the newest recovery point of each describes them, retired ones too. Their next epoch begins with the
+ * next protect.
+ */
+function registersOf(catalog: Catalog, known: KnownState): readonly RegisterConfig[] {
   const registers: RegisterConfig[] = [];
   for (const id of catalog.registers()) {
     const newest = catalog.latestSnapshot(id);
-    const decided = charter.registers.find((register) => register.id === id);
-    if (!newest || !decided) continue;
+    if (!newest || !hadRegister(known, id)) continue;
     const root: SnapshotRoot = rootOf(newest);
+    const decided = known.charter.registers.find((register) => register.id === id);
     registers.push({
       name: root.name,
       id,
@@ -394,9 +436,10 @@ function registersOf(catalog: Catalog, { charter }: KnownState): readonly Regist
         excludes: part.excludes,
         oneFileSystem: part.oneFileSystem,
       })),
-      sites: decided.sites,
-      k: decided.k,
-      survive: decided.survive,
+      // One that was retired is where its newest recovery point is.
+      sites: decided?.sites ?? root.sites.map(({ name }) => name),
+      k: decided?.k ?? root.k,
+      survive: decided?.survive ?? root.survive,
       epoch: 0,
     });
   }

@@ -10,6 +10,7 @@ import { decide } from "../governance/decide.ts";
 import type { FoundOptions } from "../governance/found.ts";
 import { type PublishFailures, publish, requireCurrent } from "../governance/ledger-at-sites.ts";
 import { readDirectoryMarker } from "../sites/directory.ts";
+import { syncDirectory } from "../sites/durable.ts";
 import type { Site } from "../sites/site.ts";
 import { Catalog } from "../vault/catalog.ts";
 import { firstEpochOf, wrapEpochKey } from "../vault/documents.ts";
@@ -97,7 +98,7 @@ async function adoptLocked(
   const readerKem = readerSeed && kemKeyPairFromSeed(readerSeed).publicKey;
   const building = await copyHome(trial, path);
   const draft = await Home.open(building);
-  await draft.saveConfig({ ...draft.config, sites: [...sites] });
+  await draft.changeConfig((config) => ({ ...config, sites: [...sites] }));
   // What an adoption that was cut short brought to the sites already is taken up.
   await catchUpHome(draft, places);
   // Throws when the trial was recovered or adopted elsewhere meanwhile: two homes must not write.
@@ -119,6 +120,7 @@ async function adoptLocked(
   requireEverywhere(await publish(draft, places));
   await rmdir(path).catch(() => undefined);
   await rename(building, path);
+  await syncDirectory(dirname(path));
   // One agent, one home: the trial's gets a key that the charter does not name, and can write no more.
   await trial.replaceAgent(randomBytes(32));
   await writeFile(trialPaths(options.trial).adopted, `${path}\n`);

@@ -246,7 +246,8 @@ async function guard<T>(path: string, work: () => Promise<T>): Promise<T> {
     if (FULL.includes(errno(cause))) {
       throw new ExclaveError("disk-full", `the disk of the site at ${path} is full`, { cause });
     }
-    const why = errno(cause) || String(cause);
+    const code = errno(cause) || String(cause);
+    const why = code === "ENOENT" ? "ENOENT; is the disk mounted, and the folder there?" : code;
     throw new ExclaveError("site-unavailable", `the site at ${path} does not answer (${why})`, {
       cause,
     });

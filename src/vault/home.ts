@@ -25,7 +25,7 @@ import { ExclaveError } from "../errors.ts";
 import { GOVERNING_KINDS, RECORD_KINDS } from "../ledger/entry.ts";
 import { Log } from "../ledger/log.ts";
 import { logKeyFromSeed } from "../ledger/log-key.ts";
-import { writeDurably } from "../sites/durable.ts";
+import { syncDirectory, writeDurably } from "../sites/durable.ts";
 import type { SiteIdentity } from "../sites/site.ts";
 import { PARTS_MAX, type StoredDocument, shortName } from "./documents.ts";
 import {
@@ -43,8 +43,10 @@ import {
   type LedgerDocumentKind,
   ledgerKeysOf,
 } from "./known-state.ts";
+import { lockConfig } from "./lock.ts";
 
 const name = shortName;
+const CONFIG_BYTES_MAX = 16 * 1024 * 1024;
 
 const siteSchema = z.strictObject({
   name,
@@ -189,7 +191,7 @@ export class Home {
 
   /** Opens the home of a State. Throws `no-home` when there is none. */
   static async open(path: string): Promise<Home> {
-    const config = await readConfig(path);
+    const config = readConfig(path);
     const known = replayHome(path, config);
     const seat = await readOptional(join(path, SEAT_KEY));
     return new Home(path, config, known, {
@@ -216,6 +218,7 @@ export class Home {
     await writeSecret(path, LEDGER_KEY, initial.ledgerSeed);
     if (initial.seatSeed) await writeSecret(path, SEAT_KEY, initial.seatSeed);
     await writeIn(path, "config.json", encodeConfig(initial.config));
+    await syncDirectory(dirname(path));
     return Home.open(path);
   }
 
@@ -295,23 +298,33 @@ export class Home {
     return readOptional(join(this.path, "custody", `${setId}.json`));
   }
 
-  /** Reads again what the charter follows from, after something came into the ledger. */
+  /** Reads configuration and ledger again, after something came into them, here or by another process. */
   refresh(): void {
+    this.#config = readConfig(this.path);
     this.#known = replayHome(this.path, this.#config);
   }
 
-  async saveConfig(config: HomeConfig): Promise<void> {
-    const parsed = configSchema.safeParse(config);
-    if (!parsed.success) {
-      const [issue] = parsed.error.issues;
-      throw new ExclaveError(
-        "usage",
-        `this cannot be configured (${issue?.path.join(".") ?? ""}: ${issue?.message ?? ""}). Nothing was changed`,
-        { cause: parsed.error },
-      );
+  /**
+   * Changes the configuration as it is on disk by now: what another process added since this one read it stays.
+   * Throws `busy` when another one never ends with changing it.
+   */
+  async changeConfig(change: (config: HomeConfig) => HomeConfig): Promise<void> {
+    const unlock = lockConfig(this.path);
+    try {
+      const parsed = configSchema.safeParse(change(readConfig(this.path)));
+      if (!parsed.success) {
+        const [issue] = parsed.error.issues;
+        throw new ExclaveError(
+          "usage",
+          `this cannot be configured (${issue?.path.join(".") ?? ""}: ${issue?.message ?? ""}). Nothing was changed`,
+          { cause: parsed.error },
+        );
+      }
+      await writeIn(this.path, "config.json", encodeConfig(parsed.data));
+      this.#config = parsed.data;
+    } finally {
+      unlock();
     }
-    await writeIn(this.path, "config.json", encodeConfig(parsed.data));
-    this.#config = config;
   }
 
   site(siteName: string): SiteConfig {
@@ -327,8 +340,10 @@ export class Home {
   }
 
   async saveRegister(register: RegisterConfig): Promise<void> {
-    const others = this.#config.registers.filter(({ name: other }) => other !== register.name);
-    await this.saveConfig({ ...this.#config, registers: [...others, register] });
+    await this.changeConfig((config) => {
+      const others = config.registers.filter(({ name: other }) => other !== register.name);
+      return { ...config, registers: [...others, register] };
+    });
   }
 
   /** The context of a register's epoch. */
@@ -340,6 +355,15 @@ export class Home {
   async epochKey(register: RegisterId, epoch: number): Promise<Uint8Array | undefined> {
     const path = join(this.path, epochKeyFile(register, epoch));
     return (await readOptional(path)) ? readSecret(path) : undefined;
+  }
+
+  /** Epochs of a register whose keys this home has, the oldest first. */
+  async epochsWithKey(register: RegisterId): Promise<readonly number[]> {
+    const files = await readdir(join(this.path, "keys", "epoch"));
+    return files
+      .filter((file) => file.startsWith(`${register}-`) && file.endsWith(".json"))
+      .map((file) => Number(file.slice(register.length + 1, -".json".length)))
+      .toSorted((a, b) => a - b);
   }
 
   async saveEpochKey(register: RegisterId, epoch: number, key: Uint8Array): Promise<void> {
@@ -413,19 +437,23 @@ function documentFile(kind: LedgerDocumentKind, id: string): string {
   return join("documents", `${kind}-${id}.json`);
 }
 
-async function readConfig(path: string): Promise<HomeConfig> {
-  const text = await readOptional(join(path, "config.json"));
-  if (!text) {
+/** What is configured, as it is on disk. Throws `no-home` when nothing is. */
+function readConfig(path: string): HomeConfig {
+  const file = join(path, "config.json");
+  let text: Uint8Array;
+  try {
+    text = readFileSync(file);
+  } catch (cause) {
+    if (!isNotThere(cause)) throw cause;
     throw new ExclaveError(
       "no-home",
       `${path} is not the home of a State. Set EXCLAVE_HOME, begin with \`exclave found\`, or get a lost home back with \`exclave recover\``,
+      { cause },
     );
   }
-  const parsed = configSchema.safeParse(parseStrictJson(text, { bytesMax: 16 * 1024 * 1024 }));
+  const parsed = configSchema.safeParse(parseStrictJson(text, { bytesMax: CONFIG_BYTES_MAX }));
   if (parsed.success) return parsed.data;
-  throw new ExclaveError("malformed", `${join(path, "config.json")} is damaged`, {
-    cause: parsed.error,
-  });
+  throw new ExclaveError("malformed", `${file} is damaged`, { cause: parsed.error });
 }
 
 /** A document that the ledger names and home has lost. */
@@ -439,7 +467,7 @@ export async function missingDocuments(path: string): Promise<{
   readonly missing: readonly MissingDocument[];
   readonly sites: readonly SiteConfig[];
 }> {
-  const config = await readConfig(path);
+  const config = readConfig(path);
   const generations = openGenerations(path, config);
   try {
     const missing = generations.flatMap(({ log, closedAt }) =>
@@ -559,10 +587,13 @@ async function readOptional(path: string): Promise<Uint8Array | undefined> {
       await file.close();
     }
   } catch (error) {
-    if (["ENOENT", "ENOTDIR"].includes((error as NodeJS.ErrnoException).code ?? ""))
-      return undefined;
-    throw error;
+    if (!isNotThere(error)) throw error;
+    return undefined;
   }
+}
+
+function isNotThere(error: unknown): boolean {
+  return ["ENOENT", "ENOTDIR"].includes((error as NodeJS.ErrnoException).code ?? "");
 }
 
 function unknownName(

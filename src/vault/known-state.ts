@@ -128,14 +128,17 @@ export function ledgerKeysOf({ keys }: { readonly keys: readonly string[] }): Le
 /** When the ledger had a statement, by its object's id: undefined for one that it has not, or not in time. */
 export function statementTimes(
   generations: readonly Generation[],
-  { charter }: KnownState,
+  { charter, history }: KnownState,
 ): (statement: string) => Date | undefined {
-  const witnesses = witnessesOf(charter);
+  // Witnesses that came later have not seen a ledger that was closed before.
+  const lastOf = generations.map((_, i) =>
+    history.history.findLast((one) => one.charter.ledger.generation === i + 1),
+  );
   return (statement) => {
-    for (const { log, closedAt } of generations.toReversed()) {
+    for (const [i, { log, closedAt }] of [...generations.entries()].toReversed()) {
       const position = log.find({ kind: "statement", envelope: statement });
       if (position === undefined || position >= (closedAt ?? Number.POSITIVE_INFINITY)) continue;
-      return log.coveredAt(position, witnesses);
+      return log.coveredAt(position, witnessesOf(lastOf[i]?.charter ?? charter));
     }
     return undefined;
   };

@@ -14,16 +14,21 @@ const STATE_WAIT_MILLISECONDS = 10_000;
  * Throws `busy` when another process has it.
  */
 export function lockRegister(home: Home, register: RegisterId, name: string): () => void {
-  return lock(home, register, 0, `register "${name}"`);
+  return lock(home.path, register, 0, `register "${name}"`);
 }
 
 /** Takes the lock of what changes the charter or the configuration; waits for it a while. Throws `busy`. */
 export function lockState(home: Home): () => void {
-  return lock(home, "state", STATE_WAIT_MILLISECONDS, "the State's decisions");
+  return lock(home.path, "state", STATE_WAIT_MILLISECONDS, "the State's decisions");
 }
 
-function lock(home: Home, file: string, timeout: number, what: string): () => void {
-  const db = new DatabaseSync(join(home.path, "locks", `${file}.sqlite`), { timeout });
+/** Takes the lock of one change to config.json, which takes no longer than to write it; waits for it. Throws `busy`. */
+export function lockConfig(home: string): () => void {
+  return lock(home, "config", STATE_WAIT_MILLISECONDS, "the configuration");
+}
+
+function lock(home: string, file: string, timeout: number, what: string): () => void {
+  const db = new DatabaseSync(join(home, "locks", `${file}.sqlite`), { timeout });
   try {
     db.exec("BEGIN EXCLUSIVE");
   } catch (cause) {

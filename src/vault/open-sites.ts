@@ -31,7 +31,10 @@ export async function openSites(
     register.sites.map(async (name) => {
       const config = home.config.sites.find((site) => site.name === name);
       if (!config)
-        return { name, problem: `home does not know where site "${name}" is; add it again` };
+        return {
+          name,
+          problem: `home does not know where site "${name}" is: exclave site add ${name} --country CC --directory DIR`,
+        };
       try {
         return { name, site: await openSite(config, home.known) };
       } catch (error) {

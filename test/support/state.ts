@@ -188,7 +188,11 @@ export class TestState {
   }
 
   /** Gets home back into `home`, from these sites. */
-  async recover(home: string, sites: readonly string[]): Promise<Outcome<RecoverReport>> {
+  async recover(
+    home: string,
+    sites: readonly string[],
+    ...flags: readonly string[]
+  ): Promise<Outcome<RecoverReport>> {
     this.home = this.path(home);
     return this.run([
       "recover",
@@ -197,6 +201,7 @@ export class TestState {
       "--passphrase-file",
       this.path("pw"),
       ...sites.flatMap((name) => ["--site", this.path(name)]),
+      ...flags,
     ]);
   }
 
