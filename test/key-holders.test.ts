@@ -26,15 +26,18 @@ import { draftDecision, type Given, settle, submit } from "../src/governance/dec
 import { divideKey } from "../src/governance/divide.ts";
 import { foundState } from "../src/governance/found-state.ts";
 import { openAllSites, publish } from "../src/governance/ledger-at-sites.ts";
+import { newProposal } from "../src/governance/proposal.ts";
 import { recordsOf } from "../src/governance/records.ts";
 import { addRegister } from "../src/governance/registers.ts";
 import { newSignatoryKey } from "../src/governance/signatory-key.ts";
 import { addSite } from "../src/governance/sites.ts";
 import { Home } from "../src/vault/home.ts";
+import { openKey } from "../src/vault/recovery-key.ts";
 import { duressOf, PLAN, type RehearsalTable, rehearsal, SEAT_KEYS } from "./support/ceremony.ts";
 import { keyOf } from "./support/charter.ts";
 import { failed, good, type Outcome, run } from "./support/cli.ts";
 import { temporaryFolder } from "./support/places.ts";
+import { TestState } from "./support/state.ts";
 
 const SITES = ["bb", "kn", "lu", "ee", "ca"] as const;
 const SIGNERS = ["pm", "justice", "abroad"] as const;
@@ -432,6 +435,43 @@ test("where signatories are gone, the key holders seat others, who wait and can 
   assert.equal(open?.status, "waiting");
   await settle(home, new Date(now.getTime() + 8 * 86_400_000));
   assert.equal(home.charter.constitution.seats[0]?.institution, "Government in exile");
+});
+
+test("a trial that gets key holders keeps its key file until each has opened their kit", async (t) => {
+  const state = await TestState.found(t);
+  state.write("record", "what a trial knows");
+  good(await state.protect());
+  const home = await Home.open(state.home);
+  const key = await openKey(
+    "recovery-key",
+    readFileSync(state.path("recovery.age")),
+    readFileSync(state.path("pw"), "utf8").trim(),
+  );
+  const table = rehearsal({ absent: [2] });
+  const places = await openAllSites(home);
+  const { order, kits } = await divideKey({
+    home,
+    places,
+    purpose: "reshare",
+    secret: key.seed,
+    opened: [],
+    threshold: 3,
+    holders: PLAN.keyHolders.holders,
+    sites: [],
+    folder: state.path("ceremony"),
+    table,
+    now: new Date(),
+  });
+  assert.equal(kits.receipts.length, 4);
+  const grounds = { reason: "Key holders take over", citation: "Act 7 of 2026" };
+  const decision = await draftDecision(home, order, grounds, new Date());
+  const current = home.known.history.history.at(-1);
+  assert.ok(current);
+  writeFileSync(state.path("paper"), newProposal("decision", decision, current.payload));
+  // In a trial whoever hands it in signs it.
+  await state.good("decide", "submit", state.path("paper"));
+  const listed = await state.good<Listed>("keyholder", "list");
+  assert.deepEqual([listed.k, listed.holders.filter(({ confirmed }) => confirmed).length], [3, 4]);
 });
 
 test("a ceremony that is cut short leaves no State", async (t) => {

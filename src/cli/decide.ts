@@ -130,15 +130,24 @@ function addSubmit(decide: Command, terminal: Terminal): void {
     .argument("[files...]", "copies of one proposal, as they came back")
     .description("hand a proposal in; without files: let take effect what can by now")
     .action(async (files: readonly string[]) => {
-      const proposals = await Promise.all(files.map(proposalIn));
+      const home = await openHome();
+      const proposals = withOwnSeat(home, await Promise.all(files.map(proposalIn)));
       const envelope = files.length > 0 ? mergeProposals(proposals) : undefined;
       const [first] = proposals;
-      const home = await openHome();
       const done = await takeIn(home, async (now) =>
         first && envelope ? handIn(home, first.kind, envelope, now) : settled(home, now),
       );
       terminal.result(done.object, done.lines);
     });
+}
+
+/** In a trial, whose one seat's key is at home, who hands a paper in signs it too. */
+function withOwnSeat(home: Home, proposals: readonly Proposal[]): readonly Proposal[] {
+  const seat = ownSeat(home);
+  const [first] = proposals;
+  const isSigned = proposals.some(({ opened }) => opened?.keyIds.includes(seat?.id ?? ""));
+  if (!seat || !first || isSigned) return proposals;
+  return [...proposals, readProposal(signProposal(first, seat))];
 }
 
 type Done = { readonly object: object; readonly lines: readonly string[] };
