@@ -199,6 +199,29 @@ test("an altered list of sites in a kit stops no recovery; an altered share is n
   assert.ok(outcome.notices.some((notice) => /says other things than the others/.test(notice)));
 });
 
+test("sites that never had the ledger that a kit speaks of are stale, and are taken only when told", async (t) => {
+  const nation = await Nation.found(t);
+  rmSync(nation.home, { recursive: true });
+  const kit = readFileSync(nation.kit(1), "utf8");
+  const later = kit.replace('"size":1,', '"size":9000,');
+  assert.notEqual(later, kit);
+  writeFileSync(nation.path("later"), later);
+  const kits = [nation.path("later"), nation.kit(2), nation.kit(3)];
+  const refused = await nation.recover("new", kits);
+  assert.match(
+    failed(refused, "site-unavailable"),
+    /when the ledger had 9000 entries.*--accept-stale/,
+  );
+  const given = ["kn", "lu", "ee"].flatMap((site) => ["--site", nation.path(site)]);
+  const told = await nation.run<Recovered>([
+    "recover",
+    ...kits.flatMap((one) => ["--kit", one]),
+    ...["--passphrases", nation.path("passphrases"), "--accept-stale", ...given],
+  ]);
+  good(told);
+  assert.ok(told.notices.some((notice) => /when the ledger had 9000 entries/.test(notice)));
+});
+
 test("a holder who was absent confirms later, a request serves once, and duress shows abroad alone", async (t) => {
   const table = rehearsal({ absent: [4], duress: [2, 5] });
   const nation = await Nation.found(t, table);

@@ -28,6 +28,7 @@ const TRIES_MAX = 3;
 type OpenedKits = {
   readonly state: string;
   readonly opened: readonly OpenedShare[];
+  readonly checkpoints: readonly { readonly size: number; readonly root: string }[];
   /** The secret, when they fit the share set of the charter. Throws as `combineKits` does. */
   readonly secretFor: (set: ShareSetPublic) => Uint8Array;
 };
@@ -81,6 +82,7 @@ export async function openKits(
   return {
     state: agreed,
     opened,
+    checkpoints: kits.flatMap(({ kit }) => (kit.checkpoint ? [kit.checkpoint] : [])),
     secretFor: (set) => {
       const { secret, refused } = combineShares(shares, set, agreed);
       for (const { index, reason } of refused) {

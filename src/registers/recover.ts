@@ -35,7 +35,12 @@ import {
   type SiteConfig,
 } from "../vault/home.ts";
 import { parseId, type RegisterId } from "../vault/identifiers.ts";
-import { type KnownState, statementTimes, witnessesOf } from "../vault/known-state.ts";
+import {
+  hadCheckpoint,
+  type KnownState,
+  statementTimes,
+  witnessesOf,
+} from "../vault/known-state.ts";
 import { isOpen, readSiteDocument, type SitePlace } from "../vault/open-sites.ts";
 import { type RecoveryKey, recoveryKeyFromSeed } from "../vault/recovery-key.ts";
 import { documentIds, fetchDocument } from "../vault/site-documents.ts";
@@ -60,6 +65,8 @@ export type RecoverySource = {
   readonly secretFor: (set: Charter["recovery"]["shares"]) => Uint8Array;
   /** Those who opened their kits; none for a key file. */
   readonly opened: readonly OpenedShare[];
+  /** What the ledger had when the kits were made, as they say: it cannot have less now. */
+  readonly checkpoints?: readonly { readonly size: number; readonly root: string }[];
 };
 
 /** A key file as the source. */
@@ -130,6 +137,7 @@ async function recoverInto(
     onNotice(`entry ${position} of ledger ${generation} counts for nothing: ${why}`);
   }
   const { sites, seconds } = await verifySites(byHead(found, read), known, onNotice);
+  requireAsKitsSay(options, read);
   const agreed = await requireFresh(options, read, sites);
   const placesOf = (some: readonly SiteConfig[]): readonly SitePlace[] =>
     some.flatMap(({ name, directory }) =>
@@ -218,6 +226,25 @@ function requireRecoveryKey(known: KnownState, recovery: RecoveryKey): void {
 }
 
 /** Throws `site-unavailable` when sites that did not answer could hide something newer. */
+/** Throws `site-unavailable` when the sites' ledger lacks what the kits say it had when they were made. */
+function requireAsKitsSay(
+  { key, acceptStale, onNotice }: RecoverOptions,
+  { generations }: ReadState,
+): void {
+  const lacking = (key.checkpoints ?? []).filter((one) => !hadCheckpoint(generations, one));
+  const [first] = lacking;
+  if (!first) return;
+  const what = `a kit was made when the ledger had ${first.size} entries with root ${first.root.slice(0, 16)}…, and the ledger of these sites never was so`;
+  if (acceptStale) {
+    onNotice(what);
+    return;
+  }
+  throw new ExclaveError(
+    "site-unavailable",
+    `${what}: they are stale, or the kit was altered. Nothing was changed; give other sites, or take what there is with --accept-stale`,
+  );
+}
+
 async function requireFresh(
   { acceptStale }: RecoverOptions,
   { known, answers, keys }: ReadState,
