@@ -127,7 +127,8 @@ function isP384Scalar(raw: Uint8Array): boolean {
 /**
  * The y coordinates of the points of order 1, 2, 4 and 8, little-endian, and the two that are again the
  * same modulo p (p and p + 1). Under such a key one signature verifies for many messages, and not every
- * OpenSSL refuses it (3.5.8 does, when it verifies; Chalkias, Garillot, Nikolaenko: "Taming the many EdDSAs", SSR 2020).
+ * OpenSSL refuses it (3.5.8 does, when it verifies; Chalkias, Garillot, Nikolaenko: "Taming the many
+ * EdDSAs", SSR 2020).
  */
 const SMALL_ORDER_Y: ReadonlySet<string> = new Set([
   "0000000000000000000000000000000000000000000000000000000000000000",
