@@ -2,8 +2,10 @@
 import { mkdtempSync, rmSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
-import { toHex } from "../src/crypto/bytes.ts";
+import { toHex, utf8 } from "../src/crypto/bytes.ts";
+import { openEnvelope, signEnvelope } from "../src/crypto/dsse.ts";
 import { sha256 } from "../src/crypto/hash.ts";
+import { sign, signingKeyFromSeed, verify } from "../src/crypto/signing.ts";
 import type { LedgerEntry } from "../src/ledger/entry.ts";
 import { Log } from "../src/ledger/log.ts";
 import { logKeyFromSeed, verifierKeysOf } from "../src/ledger/log-key.ts";
@@ -13,12 +15,17 @@ const ENTRIES = 100_000;
 /** Entries of one append, as a day of statements, receipts and checks makes them. */
 const BATCH = 100;
 const PROOFS = 1000;
+const ENVELOPES = 2000;
+const PAYLOAD_TYPE = "application/vnd.exclave.bench.v1+json";
 
 export interface LedgerResult {
   readonly entries: number;
   readonly appendedPerSecond: number;
   readonly proofMilliseconds: number;
   readonly verifySeconds: number;
+  /** Signed envelopes that are verified and read in a second, and bare signatures by the same verifier. */
+  readonly envelopesPerSecond: number;
+  readonly signaturesPerSecond: number;
 }
 
 /** Works in a temporary directory on the disk of `parent`; each append is durable before the next. */
@@ -50,11 +57,38 @@ export async function benchLedger(parent = tmpdir()): Promise<LedgerResult> {
       appendedPerSecond: ENTRIES / appendSeconds,
       proofMilliseconds: (proveSeconds / PROOFS) * 1000,
       verifySeconds,
+      ...(await benchSignatures()),
     };
   } finally {
     log.close();
     rmSync(folder, { recursive: true, force: true });
   }
+}
+
+/** Different envelopes in each half: what was verified once is remembered. */
+async function benchSignatures() {
+  const key = signingKeyFromSeed(new Uint8Array(32));
+  const trusted = new Map([[key.id, key.publicKey]]);
+  const payloads = Array.from({ length: 2 * ENVELOPES }, (_, i) => utf8(`{"number":${i}}`));
+  const envelopes = payloads
+    .slice(0, ENVELOPES)
+    .map((payload) => signEnvelope(PAYLOAD_TYPE, payload, [key]));
+  const signatures = payloads
+    .slice(ENVELOPES)
+    .map((message) => ({ message, signature: sign(key, message) }));
+  const bareSeconds = await timed(() => {
+    for (const { message, signature } of signatures) {
+      if (!verify(key.publicKey, message, signature))
+        throw new Error("a signature does not verify");
+    }
+  });
+  const envelopeSeconds = await timed(() => {
+    for (const envelope of envelopes) openEnvelope(envelope, PAYLOAD_TYPE, trusted);
+  });
+  return {
+    envelopesPerSecond: ENVELOPES / envelopeSeconds,
+    signaturesPerSecond: ENVELOPES / bareSeconds,
+  };
 }
 
 async function timed(work: () => void | Promise<void>): Promise<number> {

@@ -32,8 +32,9 @@ import { type KeyFlags, keyFrom, signCommand } from "./decide-sign.ts";
 import { homeOf, isFile, proposalAtHome, proposalIn, resolveDecision } from "./decisions.ts";
 import { formatTime, plural } from "./format.ts";
 import type { MakeCommand } from "./main.ts";
+import { writeNewFile } from "./new-file.ts";
 import { paperLines, standingText, viewOf } from "./paper.ts";
-import { refuseRegisterNames, registerNames, writeProposal } from "./proposed.ts";
+import { refuseRegisterNames, registerNames } from "./proposed.ts";
 import type { Terminal } from "./terminal.ts";
 
 const NAME_DIGITS = 12;
@@ -245,9 +246,9 @@ async function say(
   const bytes =
     flags.key === undefined ? blank : signProposal(readProposal(blank), await keyFrom(flags));
   const view = viewOf(readProposal(bytes), new Date(), home);
-  const file = await writeProposal(
-    bytes,
+  const file = await writeNewFile(
     flags.out ?? `${kind}-${view.id.slice(0, NAME_DIGITS)}.json`,
+    bytes,
   );
   terminal.result({ proposed: { id: view.id, file }, signed: view.signed }, [
     ...paperLines(view),

@@ -106,7 +106,8 @@ export const EXAMPLE_PLAN: FoundingPlan = {
   ],
 };
 
-function seat(
+/** A seat with one person, as plans have it. */
+export function seat(
   name: string,
   office: string,
   institution: string,

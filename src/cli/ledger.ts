@@ -1,5 +1,4 @@
-import { readFile, writeFile } from "node:fs/promises";
-import { resolve } from "node:path";
+import { readFile } from "node:fs/promises";
 import { Command } from "commander";
 import { fromBase64 } from "../crypto/bytes.ts";
 import { envelopeId } from "../crypto/dsse.ts";
@@ -23,6 +22,7 @@ import { withHome } from "./context.ts";
 import { formatTable, formatTime, plural } from "./format.ts";
 import { verifyCommand } from "./ledger-verify.ts";
 import type { MakeCommand } from "./main.ts";
+import { writeNewFile } from "./new-file.ts";
 
 const LAST = 20;
 const LAST_MAX = 100_000;
@@ -85,9 +85,10 @@ export const ledgerCommand: MakeCommand = (terminal, setExit) => {
           "the statement of this recovery point is too large to be in the proof. Nothing was written; give --statement-out FILE too",
         );
       }
-      const out = await writeNew(flags.out, proof.proof);
-      const policy = flags.policyOut && (await writeNew(flags.policyOut, proof.policy));
-      const statement = flags.statementOut && (await writeNew(flags.statementOut, row.envelope));
+      const out = await writeNewFile(flags.out, proof.proof);
+      const policy = flags.policyOut && (await writeNewFile(flags.policyOut, proof.policy));
+      const statement =
+        flags.statementOut && (await writeNewFile(flags.statementOut, row.envelope));
       const { generation, position, size } = proof;
       terminal.result(
         {
@@ -219,19 +220,6 @@ function statedIn({
     // Whatever it is, the ledger has it; there is nothing to say of it.
     return undefined;
   }
-}
-
-/** Writes a file where nothing is yet. Throws `usage` when it is there. */
-async function writeNew(file: string, bytes: Uint8Array): Promise<string> {
-  const path = resolve(file);
-  try {
-    await writeFile(path, bytes, { flag: "wx" });
-  } catch (cause) {
-    const exists = (cause as NodeJS.ErrnoException).code === "EEXIST";
-    const why = exists ? "it is there already, and is left as it is" : String(cause);
-    throw new ExclaveError("usage", `${path} cannot be written: ${why}`, { cause });
-  }
-  return path;
 }
 
 async function readBounded(file: string, bytesMax: number): Promise<Uint8Array> {

@@ -1,6 +1,4 @@
 /** What a command says when the State has to decide first: the paper to sign, and how it goes on. */
-import { writeFile } from "node:fs/promises";
-import { resolve } from "node:path";
 import { moment } from "../charter/charter.ts";
 import type { Decision } from "../charter/decision.ts";
 import { sentenceOf } from "../charter/sentences.ts";
@@ -9,6 +7,7 @@ import { sha256 } from "../crypto/hash.ts";
 import { ExclaveError, invariant } from "../errors.ts";
 import { newProposal, readProposal } from "../governance/proposal.ts";
 import type { Home } from "../vault/home.ts";
+import { writeNewFile } from "./new-file.ts";
 import type { Terminal } from "./terminal.ts";
 
 /** Digits of an id in a file's name. */
@@ -27,7 +26,7 @@ export async function sayProposed(
   const proposal = newProposal("decision", decision, current.payload, envelope);
   const { id, payload } = readProposal(proposal);
   invariant(id === toHex(sha256(payload)), "a proposal is called by its payload");
-  const file = await writeProposal(proposal, out ?? `decision-${id.slice(0, NAME_DIGITS)}.json`);
+  const file = await writeNewFile(out ?? `decision-${id.slice(0, NAME_DIGITS)}.json`, proposal);
   terminal.result({ ...object, proposed: { id, file } }, [
     "This State decides with signatures. The decision is written, and nothing is changed yet:",
     "",
@@ -41,19 +40,6 @@ export async function sayProposed(
     `Have it signed:    exclave decide sign ${file} --key KEY      (each signatory, anywhere)`,
     `Then hand it in:   exclave decide submit ${file}`,
   ]);
-}
-
-/** Writes a proposal where nothing is yet. Throws `usage` when the file is there. */
-export async function writeProposal(bytes: Uint8Array, file: string): Promise<string> {
-  const path = resolve(file);
-  try {
-    await writeFile(path, bytes, { flag: "wx" });
-  } catch (cause) {
-    const exists = (cause as NodeJS.ErrnoException).code === "EEXIST";
-    const why = exists ? "it is there already, and is left as it is" : String(cause);
-    throw new ExclaveError("usage", `${path} cannot be written: ${why}`, { cause });
-  }
-  return path;
 }
 
 /** What home calls its registers. */

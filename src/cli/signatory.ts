@@ -11,8 +11,9 @@ import {
 import { writeKeyFile } from "../vault/key-files.ts";
 import { formatTime } from "./format.ts";
 import type { MakeCommand } from "./main.ts";
+import { writeNewFile } from "./new-file.ts";
 import { generatedPassphrase, newPassphrase } from "./passphrase.ts";
-import { momentFlag, writeProposal } from "./proposed.ts";
+import { momentFlag } from "./proposed.ts";
 
 const HELP = `
 The key stays with the person: on a stick in a drawer that only they open, and used at a
@@ -55,7 +56,7 @@ export const signatoryCommand: MakeCommand = (terminal) => {
       const base = join(resolve(flags.out), fileName(name));
       const key = `${base}.key.age`;
       await writeKeyFile(key, made.keyFile);
-      const card = await writeProposal(made.card, `${base}.card.json`);
+      const card = await writeNewFile(`${base}.card.json`, made.card);
       terminal.result({ id: made.id, key, card, fingerprint: made.id }, [
         `${name} has a signing key, for ${office}.`,
         "",

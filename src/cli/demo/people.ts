@@ -1,5 +1,6 @@
 /** The demo's people: five key holders, five seats. Their names are invented; only the sealed annex has them. */
 import type { FoundingPlan } from "../../governance/found-state.ts";
+import { seat } from "../founding-plan.ts";
 import { hosts } from "./hosts.ts";
 import { stateName } from "./names.ts";
 
@@ -42,13 +43,3 @@ export const plan: FoundingPlan = {
 
 /** The seats that sign, in this order; the first two alone are not enough. */
 export const usualSignatories: readonly string[] = ["prime-minister", "opposition", "brussels"];
-
-function seat(
-  name: string,
-  office: string,
-  institution: string,
-  jurisdiction: string,
-  holder: string,
-): FoundingPlan["seats"][number] {
-  return { name, office, institution, jurisdiction, people: [{ name: holder }] };
-}
