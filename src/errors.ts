@@ -29,6 +29,8 @@ export type ErrorCode =
   | "not-found"
   /** An object of that name exists with other bytes; objects are written once. */
   | "exists"
+  /** A site refuses it by the rules of the State's charter, or by what it was granted. */
+  | "refused"
   /** The disk of home or of a site is full. */
   | "disk-full"
   /** Fewer than the write quorum of sites made the data durable; nothing was committed. */

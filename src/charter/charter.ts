@@ -125,6 +125,8 @@ const siteSchema = z.strictObject({
   country,
   operator: label,
   hazardZone: label,
+  /** The signing key of a site that enforces; absent for one that only stores. */
+  signing: base64.optional(),
 });
 
 const registerSchema = z.strictObject({
