@@ -73,8 +73,8 @@ class Nation {
     if (!furnished) return nation;
     for (const name of SITES) {
       const country = name.toUpperCase();
-      const directory = nation.path(name);
-      const config = { name, country, operator: name, hazardZone: country, directory };
+      const at = nation.path(name);
+      const config = { name, country, operator: name, hazardZone: country, at };
       await nation.signAndSubmit(home, await addSite(home, config, now));
     }
     mkdirSync(nation.path("data"));

@@ -6,12 +6,20 @@
  * paper says of its own time is its signer's to choose, and counts only where it makes the paper weaker.
  */
 import { ExclaveError, invariant } from "../errors.ts";
-import { type Charter, constitutionId, type Seat, type StoredCharter } from "./charter.ts";
+import {
+  type Charter,
+  constitutionId,
+  type Seat,
+  type StoredCharter,
+  type Threshold,
+} from "./charter.ts";
 import { applyDecision, type Decision, type OpenedPaper, type PaperKind } from "./decision.ts";
 import {
   amendsConstitutionAlone,
   classOf,
+  mayBeByRecovery,
   type OrderKind,
+  releaseByRecovery,
   requirementsOf,
   sectionsOf,
 } from "./orders.ts";
@@ -102,7 +110,8 @@ function assessOpen(opened: OpenedPaper<"decision">, facts: Facts): Standing {
   requireBasis(decision, facts, current);
 
   const logged = facts.decisions.filter((one) => one.opened.id === id);
-  const metAt = whenMet(decision, logged, facts, current);
+  const met = whenMet(decision, logged, facts, current);
+  const metAt = met?.at;
   const at = metAt ?? now;
   if (at.getTime() >= Date.parse(decision.notAfter)) throw refused("its time is over");
   const destroys = classOf(decision.order, current.charter, at) === "destructive";
@@ -110,13 +119,13 @@ function assessOpen(opened: OpenedPaper<"decision">, facts: Facts): Standing {
     throw refused("the charter is due for review, and until then nothing is destroyed");
   }
   const after = applyDecision(current, opened, at).charter;
-  if (!metAt) {
-    const missing = missingSignatures(decision, opened.keyIds, current.charter, after, now);
+  if (!met || !metAt) {
+    const { missing } = demandOn(decision, opened.keyIds, current.charter, after, now);
     return missing.length > 0 ? { status: "unsigned", missing } : { status: "signed" };
   }
   requireAnnounced(decision, facts, metAt, destroys);
 
-  const requirements = requirementsOf(decision.order, current.charter, after, metAt);
+  const { requirements } = met;
   const ripeAt = new Date(metAt.getTime() + requirements.timelockSeconds * 1000);
   requireAble(after, ripeAt);
   const against = vetoing(opened, facts, current.charter, after, ripeAt);
@@ -157,52 +166,113 @@ function requireBasis(
   }
 }
 
-/** When the ledger first had all the signatures that it needs, but not before its own time. */
+/** When a decision had the signatures that it needs, and what it had to meet by these. */
+type Met = { readonly at: Date; readonly requirements: Threshold };
+
+/**
+ * When the ledger first had all the signatures that it needs, but not before its own time. A release that the
+ * recovery key signed is judged as one of seats as soon as enough of them have signed it too.
+ */
 function whenMet(
   decision: Decision,
   logged: readonly Logged<"decision">[],
-  facts: Facts,
+  facts: Pick<Facts, "now">,
   current: StoredCharter,
-): Date | undefined {
+): Met | undefined {
   const keyIds = new Set<string>();
+  let alone: Met | undefined;
   for (const { opened, at } of logged.toSorted(inLedgerOrder)) {
     for (const keyId of opened.keyIds) keyIds.add(keyId);
     const counted = new Date(Math.max(at.getTime(), Date.parse(decision.notBefore)));
     if (counted > facts.now) continue;
+    // Seats that sign too late take nothing from what the recovery key did in time.
+    if (alone && counted.getTime() >= Date.parse(decision.notAfter)) continue;
     const after = applyDecision(current, opened, counted).charter;
-    if (missingSignatures(decision, keyIds, current.charter, after, counted).length === 0) {
-      return counted;
-    }
+    const demand = demandOn(decision, keyIds, current.charter, after, counted);
+    if (demand.missing.length > 0) continue;
+    const met = { at: counted, requirements: demand.requirements };
+    if (!demand.isAlone) return met;
+    alone ??= met;
   }
-  return undefined;
+  return alone;
 }
+
+/** What a decision must meet, and what it lacks of that. */
+type Demand = {
+  readonly requirements: Threshold;
+  readonly missing: readonly string[];
+  /** True for a release by the recovery key that too few seats signed. */
+  readonly isAlone: boolean;
+};
 
 /**
  * Signatures count under the constitution in force and, where another follows, under that one too. For an
  * amendment of the constitution alone the recovery key stands in for the seats in force; those that would
- * follow must sign all the same.
+ * follow must sign all the same. For a release it stands alone, under a rule of its own.
  */
-function missingSignatures(
-  decision: Decision,
+function demandOn(
+  { order }: Decision,
   keyIds: Iterable<string>,
   before: Charter,
   after: Charter,
   at: Date,
-): readonly string[] {
+): Demand {
   const signed = [...keyIds];
-  const requirements = requirementsOf(decision.order, before, after, at);
+  const requirements = requirementsOf(order, before, after, at);
   const isByRecovery =
-    amendsConstitutionAlone(decision.order) &&
-    [...recoveryKey(before).keys()].some((id) => signed.includes(id));
-  const now = isByRecovery
-    ? []
-    : missingFor(requirements, seatsThatSigned(before.constitution, signed, at));
-  if (!isByRecovery && constitutionId(before) === constitutionId(after)) return now;
+    mayBeByRecovery(order) && [...recoveryKey(before).keys()].some((id) => signed.includes(id));
+  const bySeats = missingFor(requirements, seatsThatSigned(before.constitution, signed, at));
+  if (isByRecovery && order.kind === "release" && bySeats.length > 0) {
+    return { requirements: releaseByRecovery(before), missing: [], isAlone: true };
+  }
+  const standsIn = isByRecovery && amendsConstitutionAlone(order);
+  const now = standsIn ? [] : bySeats;
+  if (!standsIn && constitutionId(before) === constitutionId(after)) {
+    return { requirements, missing: now, isAlone: false };
+  }
   const next = missingFor(
-    after.constitution.thresholds[classOf(decision.order, before, at)],
+    after.constitution.thresholds[classOf(order, before, at)],
     seatsThatSigned(after.constitution, signed, at),
   );
-  return [...now, ...next.map((what) => `${what}, under the charter that would follow`)];
+  const missing = [...now, ...next.map((what) => `${what}, under the charter that would follow`)];
+  return { requirements, missing, isAlone: false };
+}
+
+/** How a decision came to take effect. */
+export type Course = {
+  readonly decision: OpenedPaper<"decision">;
+  /** In force until then, and what followed. */
+  readonly before: StoredCharter;
+  readonly after: StoredCharter;
+  /** When the ledger had the signatures that it needed, and what these had to meet. */
+  readonly metAt: Date;
+  readonly requirements: Threshold;
+  readonly ripeAt: Date;
+  readonly enactedAt: Date;
+  readonly canBeFrozen: boolean;
+};
+
+/** How a decision that took effect came to it, for who holds that against what they saw themselves. */
+export function courseOf(id: string, facts: Facts): Course | undefined {
+  const enacted = facts.enacted.get(id);
+  const index = facts.history.findIndex(({ charter }) => charter.version === enacted?.version);
+  const [before, after] = [facts.history[index - 1], facts.history[index]];
+  const logged = facts.decisions.filter((one) => one.opened.id === id);
+  const decision = logged[0]?.opened;
+  if (!enacted || !before || !after || !decision) return undefined;
+  const met = whenMet(decision.paper, logged, { now: enacted.at }, before);
+  invariant(met, "what took effect had its signatures");
+  const { at: metAt, requirements } = met;
+  return {
+    decision,
+    before,
+    after,
+    metAt,
+    requirements,
+    ripeAt: new Date(metAt.getTime() + requirements.timelockSeconds * 1000),
+    enactedAt: enacted.at,
+    canBeFrozen: !isNeverFrozen(decision.paper, before.charter, metAt),
+  };
 }
 
 /** A destructive order is announced; a second decision, made after the first took effect, carries it out, once. */
@@ -246,9 +316,9 @@ function requireAble({ constitution }: Charter, ripeAt: Date): void {
  * Seats whose veto was in the ledger before the decision was ripe. Who alone is replaced by an amendment
  * of nothing else cannot veto it; of one that replaces several, or changes rules too, everybody can.
  */
-function vetoing(
+export function vetoing(
   opened: OpenedPaper<"decision">,
-  { vetoes }: Facts,
+  { vetoes }: Pick<Facts, "vetoes">,
   before: Charter,
   after: Charter,
   ripeAt: Date,
@@ -292,7 +362,10 @@ function isNeverFrozen({ order }: Decision, charter: Charter, at: Date): boolean
  * Until when everything is frozen, or undefined. A freeze counts from when the ledger has enough seats'
  * signatures under it; each seat has 14 days to spend in a year, and one that has spent them does not count.
  */
-export function frozenUntil({ freezes, now }: Facts, { constitution }: Charter): Date | undefined {
+export function frozenUntil(
+  { freezes, now }: Pick<Facts, "freezes" | "now">,
+  { constitution }: Charter,
+): Date | undefined {
   const spent: { readonly seat: string; readonly from: number; readonly until: number }[] = [];
   const signatures = new Map<string, Set<string>>();
   const begun = new Set<string>();

@@ -296,6 +296,7 @@ function problemsOf(charter: Omit<Charter, "kind">): string[] {
     ...people.map(({ key }) => key),
     ...charter.agents.map((agent) => agent.signing),
     recovery.signing,
+    ...charter.sites.flatMap((site) => site.signing ?? []),
   ].map(keyBytes);
   const whole = signing.filter((key) => key !== undefined);
   demand(whole.length === signing.length, "a signing key is none");

@@ -17,7 +17,7 @@ import {
 } from "./assess.ts";
 import { type Charter, readCharter, type StoredCharter } from "./charter.ts";
 import { applyDecision, type Decision, type OpenedPaper, openPaper } from "./decision.ts";
-import { amendsConstitutionAlone } from "./orders.ts";
+import { mayBeByRecovery } from "./orders.ts";
 import { applySuccession, type Succession } from "./succession.ts";
 import { recoveryKey } from "./thresholds.ts";
 
@@ -197,7 +197,8 @@ function outside(generation: number, { ledger }: Charter): ExclaveError {
 
 /**
  * A decision with all signatures that may count: of the seats in force and, where it would bring others,
- * of those; of the recovery key where it brings seats or rules and nothing else. Throws as `openPaper` does.
+ * of those; of the recovery key where it releases, or brings seats or rules and nothing else. Throws as `openPaper`
+ * does.
  */
 export function openDecision(
   envelope: Uint8Array,
@@ -212,7 +213,7 @@ export function openDecision(
     order.kind === "amend" && order.constitution
       ? keysFor([charter, { ...charter, constitution: order.constitution }])
       : seats;
-  const trusted = amendsConstitutionAlone(order) ? new Map([...both, ...recovery]) : both;
+  const trusted = mayBeByRecovery(order) ? new Map([...both, ...recovery]) : both;
   return openPaper("decision", envelope, state, trusted);
 }
 

@@ -125,6 +125,20 @@ export function amendsConstitutionAlone(order: Order): boolean {
   );
 }
 
+/** True for the orders that the recovery key may sign in place of the seats. */
+export function mayBeByRecovery(order: Order): boolean {
+  return order.kind === "release" || amendsConstitutionAlone(order);
+}
+
+/**
+ * What a release must meet that the recovery key signed and too few seats did: none of them, a delay of its own, and
+ * any one seat stops it. A quorum of key holders may be captured; that nobody objects for so long is what stands
+ * against it.
+ */
+export function releaseByRecovery({ releaseDelaySeconds }: Charter): Threshold {
+  return { signatures: 0, groups: [], timelockSeconds: releaseDelaySeconds, vetoSignatures: 1 };
+}
+
 type Register = Charter["registers"][number];
 
 /** True when a register is the same but for sites more, losses survived more, or other details. */

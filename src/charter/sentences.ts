@@ -63,8 +63,11 @@ export function sentenceOf(
     case "amend":
       return `Amend the charter of ${shown(charter.name)}: ${listed(amendedParts(order, charter))}.`;
     case "admit-site": {
-      const { name, country: code, operator, hazardZone } = order.site;
-      return `Admit the site ${name} in ${country(code)}, run by ${shown(operator)}, in the hazard zone ${shown(hazardZone)}.`;
+      const { name, country: code, operator, hazardZone, signing } = order.site;
+      const site = `Admit the site ${name} in ${country(code)}, run by ${shown(operator)}, in the hazard zone ${shown(hazardZone)}`;
+      return signing === undefined
+        ? `${site}. It only stores: what it holds can be removed there.`
+        : `${site}. It enforces the charter, with the key ${keyText(signing)}.`;
     }
     case "expel-site": {
       const site = charter.sites.find(({ name }) => name === order.site);

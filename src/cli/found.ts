@@ -94,7 +94,7 @@ export const foundCommand: MakeCommand = (terminal) =>
             ? {}
             : {
                 fromTrial: resolve(fromTrial),
-                sites: sites.map(({ name, directory }) => ({ name, directory })),
+                sites: sites.map(({ name, at }) => ({ name, at })),
                 registers: registers.map(({ name }) => name),
               }),
         },

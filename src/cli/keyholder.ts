@@ -19,8 +19,8 @@ import {
   watchOpening,
   watchReceipt,
 } from "../governance/watch.ts";
-import { openDirectorySite } from "../sites/directory.ts";
 import { writeKeyFile } from "../vault/key-files.ts";
+import { openAt, parseSiteAddress } from "../vault/site-address.ts";
 import { readDocument } from "../vault/site-documents.ts";
 import { openHome, withState } from "./context.ts";
 import { custodyLines } from "./custody-lines.ts";
@@ -112,8 +112,8 @@ export const keyholderCommand: MakeCommand = (terminal, setExit) => {
     )
     .requiredOption("--watch <file>", "the watch that the ceremony made")
     .option(
-      "--site <dir>",
-      "a site's directory: every opening of the recovery key is there",
+      "--site <address>",
+      "a site, its directory or https://host:port: every opening of the recovery key is there",
       collect,
       [],
     )
@@ -125,7 +125,7 @@ export const keyholderCommand: MakeCommand = (terminal, setExit) => {
       );
       const seen: Watched[] = [];
       for (const file of files) seen.push(watchReceipt(watch, await readGiven(file)));
-      for (const directory of flags.site) seen.push(...(await openingsAt(watch, directory)));
+      for (const address of flags.site) seen.push(...(await openingsAt(watch, address)));
       if (seen.some(({ mark }) => mark !== "usual")) setExit(EXIT.checkFailed);
       terminal.result(
         { seen },
@@ -194,10 +194,9 @@ function seenLine({ number, office, time, mark }: Watched): string {
 }
 
 /** What a site has of openings of this set; others are not for this watch. */
-async function openingsAt(watch: Watch, directory: string): Promise<readonly Watched[]> {
-  const path = resolve(directory);
-  const identity = { name: path, country: "?", operator: "?", hazardZone: "?" };
-  const site = await openDirectorySite(path, identity);
+async function openingsAt(watch: Watch, address: string): Promise<readonly Watched[]> {
+  const identity = { name: address, country: "?", operator: "?", hazardZone: "?" };
+  const { site } = await openAt(parseSiteAddress(address), { identity, state: watch.state });
   const seen: Watched[] = [];
   for await (const name of site.list("opening")) {
     try {

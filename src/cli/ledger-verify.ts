@@ -23,8 +23,8 @@ export const verifyCommand: MakeCommand = (terminal, setExit) =>
   new Command("verify")
     .description("verify the whole ledger, and every document and decision, from the founding on")
     .option(
-      "--site <dir>",
-      "without a home: from this site's directory; several times",
+      "--site <address>",
+      "without a home: from this site: a directory, or https://host:port; several times",
       collect,
       [],
     )
@@ -35,7 +35,7 @@ export const verifyCommand: MakeCommand = (terminal, setExit) =>
     )
     .action(async (flags: VerifyFlags) => {
       if ((flags.state === undefined) !== (flags.site.length === 0)) {
-        throw new ExclaveError("usage", "give --state ID and --site DIR together, or neither");
+        throw new ExclaveError("usage", "give --state ID and --site ADDRESS together, or neither");
       }
       const outcome = await findings(() =>
         flags.state === undefined ? atHome(terminal) : fromSites(terminal, flags.state, flags.site),
@@ -89,14 +89,14 @@ async function atHome(terminal: Terminal): Promise<Verified> {
 async function fromSites(
   terminal: Terminal,
   state: string,
-  directories: readonly string[],
+  sites: readonly string[],
 ): Promise<Verified> {
   const id = state.toLowerCase();
   if (!/^[0-9a-f]{64}$/.test(id)) {
     throw new ExclaveError("usage", "--state takes the State's id: 64 digits and letters a to f");
   }
   const onNotice = (notice: string): void => terminal.notice(notice);
-  const places = (await openGiven({ directories, onNotice })).map(({ place }) => place);
+  const places = (await openGiven(sites, id, onNotice)).map(({ place }) => place);
   const folder = await mkdtemp(join(tmpdir(), "exclave-verify-"));
   try {
     await prepareHome(folder);

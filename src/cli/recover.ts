@@ -29,7 +29,12 @@ export const recoverCommand: MakeCommand = (terminal) =>
     )
     .option("--key <file>", "of a trial: the recovery key that `exclave found` made")
     .option("--passphrase-file <file>", "its passphrase; asked for when absent")
-    .option("--site <dir>", "a site's directory; once for each site that is left", collect, [])
+    .option(
+      "--site <address>",
+      "a site: its directory, or https://host:port; once for each that is left",
+      collect,
+      [],
+    )
     .option(
       "--accept-stale",
       "take what there is, though sites that are missing may have newer",
@@ -52,7 +57,7 @@ export const recoverCommand: MakeCommand = (terminal) =>
         const report = await recover({
           home: homePath(),
           key,
-          directories: flags.site,
+          sites: flags.site,
           acceptStale: flags.acceptStale,
           now: new Date(),
           onNotice: (notice) => terminal.notice(notice),

@@ -3,7 +3,6 @@ import { isExclaveError } from "../errors.ts";
 import { GOVERNING_KINDS, RECORD_KINDS } from "../ledger/entry.ts";
 import { agreeOnHead } from "../ledger/freshness.ts";
 import { catchUp, gatherCheckpoints, headsAt } from "../ledger/from-sites.ts";
-import { openDirectorySite } from "../sites/directory.ts";
 import {
   type Home,
   identityOf,
@@ -14,6 +13,7 @@ import {
 import { parseId } from "../vault/identifiers.ts";
 import { type LedgerDocumentKind, witnessesOf } from "../vault/known-state.ts";
 import { isOpen, type SitePlace } from "../vault/open-sites.ts";
+import { openAt, parseSiteAddress } from "../vault/site-address.ts";
 import { fetchDocument } from "../vault/site-documents.ts";
 
 /**
@@ -79,12 +79,16 @@ async function fetchNamed(
  * are believed in nothing, though nothing of the State can be read yet.
  */
 export async function mendDocuments(path: string): Promise<void> {
-  const { missing, sites } = await missingDocuments(path);
+  const { state, missing, sites } = await missingDocuments(path);
   if (missing.length === 0) return;
   const places: SitePlace[] = [];
   for (const config of sites) {
     try {
-      const site = await openDirectorySite(config.directory, identityOf(config));
+      // Each document is known by its hash: whoever answers at the address is believed in nothing.
+      const { site } = await openAt(parseSiteAddress(config.at), {
+        identity: identityOf(config),
+        state,
+      });
       places.push({ name: config.name, site });
     } catch (error) {
       if (!isExclaveError(error)) throw error;

@@ -41,7 +41,7 @@ export async function openAllSites(home: Home): Promise<readonly SitePlace[]> {
   return Promise.all(
     home.config.sites.map(async (config) => {
       try {
-        return { name: config.name, site: await openSite(config, home.known) };
+        return { name: config.name, site: await openSite(config, home) };
       } catch (error) {
         if (!isExclaveError(error) || error.code === "foreign-state") throw error;
         return { name: config.name, problem: error.message };

@@ -1,23 +1,62 @@
-/** Sites of the State: which directories they are, and how they are admitted. */
-import { ExclaveError } from "../errors.ts";
+/** Sites of the State: where they are, and how they are admitted. */
+import { toHex } from "../crypto/bytes.ts";
+import { sha256 } from "../crypto/hash.ts";
+import { ExclaveError, isExclaveError } from "../errors.ts";
 import { createDirectorySite, readDirectoryMarker } from "../sites/directory.ts";
-import { documentRandom, signDocument } from "../vault/documents.ts";
-import type { Home, SiteConfig } from "../vault/home.ts";
-import { readSiteDocument } from "../vault/open-sites.ts";
+import { documentRandom, type SiteDocument, signDocument } from "../vault/documents.ts";
+import { type Home, identityOf, type SiteConfig } from "../vault/home.ts";
+import { openSite, readMarkerOf, readSiteDocument } from "../vault/open-sites.ts";
+import { openAt, parseSiteAddress } from "../vault/site-address.ts";
 import { draftDecision, type Given, give } from "./decide.ts";
 import { openAllSites, publish, requireCurrent, requirePublished } from "./ledger-at-sites.ts";
 
 /**
- * Marks a site's directory as this State's, and remembers where it is. The State admits it by decision; until
- * then nothing is stored there.
+ * Marks a place as this State's, and remembers where it is. The State admits it by decision; until then nothing is
+ * stored there. A site that enforces marks itself: it has a key, which the decision names.
  */
 async function markSite(home: Home, config: SiteConfig, now: Date): Promise<void> {
-  const { name, country, operator, hazardZone } = config;
+  const { name } = config;
   const known = home.config.sites.some((site) => site.name === name);
   if (known && home.charter.sites.some((site) => site.name === name)) {
     throw new ExclaveError("usage", `there is a site "${name}" already`);
   }
-  const document = signDocument(
+  const address = parseSiteAddress(config.at);
+  switch (address.kind) {
+    case "directory":
+      if (await readDirectoryMarker(address.path)) {
+        requireSame(config, await readMarkerOf(address.path, home.known));
+      } else await createDirectorySite(address.path, siteDocument(home, config, now));
+      break;
+    case "s3":
+      await markBucket(home, config, now);
+      break;
+    case "remote":
+      // Whoever answers there has the key that is to be admitted, and serves this State.
+      await openSite(config, home);
+  }
+  await home.changeConfig((before) => {
+    const others = before.sites.filter((site) => site.name !== name);
+    return { ...before, sites: [...others, config] };
+  });
+}
+
+async function markBucket(home: Home, config: SiteConfig, now: Date): Promise<void> {
+  const { site } = await openAt(parseSiteAddress(config.at), {
+    identity: identityOf(config),
+    state: home.state,
+  });
+  try {
+    requireSame(config, await readSiteDocument(site, config.at, home.known));
+  } catch (error) {
+    if (!isExclaveError(error, "site-unavailable")) throw error;
+    const document = siteDocument(home, config, now);
+    await site.put(`site/${toHex(sha256(document))}`, [document]);
+  }
+}
+
+function siteDocument(home: Home, config: SiteConfig, now: Date): Uint8Array {
+  const { name, country, operator, hazardZone } = config;
+  return signDocument(
     {
       kind: "site",
       format: 1,
@@ -31,31 +70,26 @@ async function markSite(home: Home, config: SiteConfig, now: Date): Promise<void
       hazardZone,
     },
     [home.agent],
-  );
-  if (await readDirectoryMarker(config.directory)) await requireSameSite(home, config);
-  else await createDirectorySite(config.directory, document.bytes);
-  await home.changeConfig((before) => {
-    const others = before.sites.filter((site) => site.name !== name);
-    return { ...before, sites: [...others, config] };
-  });
+  ).bytes;
 }
 
 /**
- * Admits a site: marks its directory, decides, and brings it all that the ledger names. Undefined for one
- * that the State has admitted long ago, and that a home which was recovered finds again.
+ * Admits a site: marks its place, decides, and brings it all that the ledger names. Undefined for one that the
+ * State has admitted long ago, and that a home which was recovered, or a site that moved, is to find again.
  */
 export async function addSite(
   home: Home,
   config: SiteConfig,
   now: Date,
 ): Promise<Given | undefined> {
-  const { name, country, operator, hazardZone } = config;
-  const order = { kind: "admit-site", site: { name, country, operator, hazardZone } } as const;
+  const { name, country, operator, hazardZone, signing } = config;
+  const site = { name, country, operator, hazardZone, ...(signing ? { signing } : {}) };
+  const order = { kind: "admit-site", site } as const;
   const grounds = {
     reason: `Site ${name} is to store for the State`,
     citation: "none given; proposed with exclave site add",
   };
-  const isAdmitted = home.charter.sites.some((site) => site.name === name);
+  const isAdmitted = home.charter.sites.some((one) => one.name === name);
   // Before anything is touched: an order that no charter could follow is refused.
   if (!isAdmitted) await draftDecision(home, order, grounds, now);
   await markSite(home, config, now);
@@ -67,13 +101,12 @@ export async function addSite(
 }
 
 /** A site that the State has already, to be known at this home too: it must be the one that it says. */
-async function requireSameSite(home: Home, config: SiteConfig): Promise<void> {
-  const document = await readSiteDocument(config.directory, home.known);
+function requireSame(config: SiteConfig, document: SiteDocument): void {
   for (const field of ["name", "country", "operator", "hazardZone"] as const) {
     if (document[field] === config[field]) continue;
     throw new ExclaveError(
       "usage",
-      `${config.directory} is a site of this State with ${field} "${document[field]}", not "${config[field]}". Nothing was changed`,
+      `${config.at} is a site of this State with ${field} "${document[field]}", not "${config[field]}". Nothing was changed`,
     );
   }
 }

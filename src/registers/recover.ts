@@ -2,7 +2,12 @@
 import { rename, rm, rmdir } from "node:fs/promises";
 import { basename, dirname, join, resolve } from "node:path";
 import type { Charter } from "../charter/charter.ts";
-import { wipe } from "../crypto/bytes.ts";
+import { fromBase64, toBase64, wipe } from "../crypto/bytes.ts";
+import {
+  type PublicSigningKey,
+  parseSigningPublicKey,
+  type SigningKey,
+} from "../crypto/signing.ts";
 import type { OpenedShare } from "../custody/sealed-share.ts";
 import { ExclaveError, invariant, isExclaveError } from "../errors.ts";
 import { openAnnexes } from "../governance/annex.ts";
@@ -15,9 +20,8 @@ import { succeed } from "../governance/succeed.ts";
 import { verifyCheckpoint } from "../ledger/checkpoint.ts";
 import { agreeOnHead } from "../ledger/freshness.ts";
 import { gatherCheckpoints } from "../ledger/from-sites.ts";
-import { openDirectorySite } from "../sites/directory.ts";
 import { syncDirectory } from "../sites/durable.ts";
-import type { Site } from "../sites/site.ts";
+import type { Site, SiteIdentity } from "../sites/site.ts";
 import { Catalog } from "../vault/catalog.ts";
 import {
   epochOf,
@@ -28,6 +32,7 @@ import {
 } from "../vault/documents.ts";
 import {
   Home,
+  identityOf,
   prepareHome,
   type RegisterConfig,
   readDocument,
@@ -41,8 +46,9 @@ import {
   statementTimes,
   witnessesOf,
 } from "../vault/known-state.ts";
-import { isOpen, readSiteDocument, type SitePlace } from "../vault/open-sites.ts";
+import { isOpen, readMarkerOf, readSiteDocument, type SitePlace } from "../vault/open-sites.ts";
 import { type RecoveryKey, recoveryKeyFromSeed } from "../vault/recovery-key.ts";
+import { formatSiteAddress, openAt, parseSiteAddress } from "../vault/site-address.ts";
 import { documentIds, fetchDocument } from "../vault/site-documents.ts";
 import { importSnapshots, suspicionOf } from "./import-snapshots.ts";
 import { rootOf } from "./snapshots.ts";
@@ -50,7 +56,8 @@ import { rootOf } from "./snapshots.ts";
 export type RecoverOptions = {
   readonly home: string;
   readonly key: RecoverySource;
-  readonly directories: readonly string[];
+  /** Addresses of sites. */
+  readonly sites: readonly string[];
   /** Take what these sites have, though others could have newer. */
   readonly acceptStale: boolean;
   readonly now: Date;
@@ -101,7 +108,7 @@ export async function recover(options: RecoverOptions): Promise<RecoverReport> {
   const path = resolve(options.home);
   await refuseExistingHome(path);
   await removeEmpty(path);
-  const found = await openGiven(options);
+  const found = await openGiven(options.sites, options.key.state, options.onNotice);
   // Built beside its place and moved there when it is whole, so that a recovery cut short can be repeated.
   const building = join(dirname(path), `.${basename(path)}.recovering`);
   await rm(building, { recursive: true, force: true });
@@ -139,12 +146,9 @@ async function recoverInto(
   const { sites, seconds } = await verifySites(byHead(found, read), known, onNotice);
   requireAsKitsSay(options, read);
   const agreed = await requireFresh(options, read, sites);
+  const opened = await openAsRecovery([...sites, ...seconds], found, known, recovery.signing);
   const placesOf = (some: readonly SiteConfig[]): readonly SitePlace[] =>
-    some.flatMap(({ name, directory }) =>
-      found
-        .filter((given) => given.directory === directory)
-        .map(({ place }) => ({ name, site: place.site })),
-    );
+    opened.filter(({ config }) => some.includes(config)).map(({ place }) => place);
   const places = placesOf([...sites, ...seconds]);
   const keys = await unwrapAll(places, known, recovery.kem, onNotice);
   const digests = annexDigests(building, read);
@@ -252,7 +256,7 @@ async function requireFresh(
 ): Promise<RecoverReport["checkpoint"]> {
   const { charter } = known;
   const named = answers.map((answer) => {
-    const site = sites.find(({ directory }) => directory === answer.site);
+    const site = sites.find(({ at }) => at === answer.site);
     return site ? { ...answer, site: site.name } : answer;
   });
   const everywhere = charter.sites.map(({ name }) => name);
@@ -288,23 +292,26 @@ async function removeEmpty(path: string): Promise<void> {
   }
 }
 
-/** A directory that was given, and the site in it. */
+/** An address that was given, and the site there. */
 type GivenSite = {
-  readonly directory: string;
+  readonly at: string;
+  /** What a site that enforces says is its key; the charter says whether there is such a site. */
+  readonly key?: PublicSigningKey;
   readonly place: { readonly name: string; readonly site: Site };
 };
 
 /** The sites that were given, opened but not believed yet. */
-export async function openGiven({
-  directories,
-  onNotice,
-}: Pick<RecoverOptions, "directories" | "onNotice">): Promise<readonly GivenSite[]> {
+export async function openGiven(
+  addresses: readonly string[],
+  state: string,
+  onNotice: (notice: string) => void,
+): Promise<readonly GivenSite[]> {
   const found = [];
-  for (const directory of new Set(directories.map((given) => resolve(given)))) {
+  for (const at of new Set(addresses.map((one) => formatSiteAddress(parseSiteAddress(one))))) {
     try {
-      const identity = { name: directory, country: "?", operator: "?", hazardZone: "?" };
-      const site = await openDirectorySite(directory, identity);
-      found.push({ directory, place: { name: directory, site } });
+      const identity = { name: at, country: "?", operator: "?", hazardZone: "?" };
+      const { site, ...rest } = await openAt(parseSiteAddress(at), { identity, state });
+      found.push({ at, ...rest, place: { name: at, site } });
     } catch (error) {
       if (!isExclaveError(error)) throw error;
       onNotice(error.message);
@@ -313,7 +320,7 @@ export async function openGiven({
   if (found.length === 0) {
     throw new ExclaveError(
       "site-unavailable",
-      "none of the directories given is a site. Nothing was changed",
+      "none of the addresses given is a site. Nothing was changed",
     );
   }
   return found;
@@ -321,16 +328,17 @@ export async function openGiven({
 
 /** Those with most of the ledger first: of two that have one name, that one is it. */
 function byHead(found: readonly GivenSite[], { answers }: ReadState): readonly GivenSite[] {
-  const sizeAt = ({ directory }: GivenSite): number => {
-    const answer = answers.find(({ site }) => site === directory);
+  const sizeAt = ({ at }: GivenSite): number => {
+    const answer = answers.find(({ site }) => site === at);
     return answer && "signed" in answer ? (answer.signed?.head.size ?? 0) : 0;
   };
   return found.toSorted((a, b) => sizeAt(b) - sizeAt(a));
 }
 
 /**
- * The sites whose own documents are signed by an agent of this State. A second directory of one name is read from,
- * and no more: a site could show another's document, which is no secret, and have that one left out.
+ * The sites whose own documents are signed by an agent of this State, or that have a key which the charter names. A
+ * second place of one name is read from, and no more: a site could show another's document, which is no secret, and
+ * have that one left out.
  */
 async function verifySites(
   found: readonly GivenSite[],
@@ -339,14 +347,13 @@ async function verifySites(
 ): Promise<{ readonly sites: readonly SiteConfig[]; readonly seconds: readonly SiteConfig[] }> {
   const sites: SiteConfig[] = [];
   const seconds: SiteConfig[] = [];
-  for (const { directory } of found) {
+  for (const given of found) {
+    const { at } = given;
     try {
-      const { name, country, operator, hazardZone } = await readSiteDocument(directory, known);
-      const site = { name, country, operator, hazardZone, directory };
+      const { name, country, operator, hazardZone } = await siteAt(given, known);
+      const site = { name, country, operator, hazardZone, at };
       if (sites.some((one) => one.name === name)) {
-        onNotice(
-          `${directory} is a second directory of site "${name}": it is read, and not written to`,
-        );
+        onNotice(`${at} is a second place of site "${name}": it is read, and not written to`);
         seconds.push(site);
       } else sites.push(site);
     } catch (error) {
@@ -355,6 +362,45 @@ async function verifySites(
     }
   }
   return { sites, seconds };
+}
+
+/** Which site of this State it is. Throws `untrusted` for one that is none. */
+async function siteAt({ at, key, place }: GivenSite, known: KnownState): Promise<SiteIdentity> {
+  if (key) {
+    const signing = toBase64(key.bytes);
+    const site = known.charter.sites.find((one) => one.signing === signing);
+    if (site) return site;
+    throw new ExclaveError(
+      "untrusted",
+      `the site at ${at} has a key that the charter does not name`,
+    );
+  }
+  const address = parseSiteAddress(at);
+  return address.kind === "directory"
+    ? readMarkerOf(address.path, known)
+    : readSiteDocument(place.site, at, known);
+}
+
+/** The same places, asked by the recovery key from now on: sites that enforce give it more than a stranger. */
+async function openAsRecovery(
+  sites: readonly SiteConfig[],
+  found: readonly GivenSite[],
+  { id: state, charter }: KnownState,
+  signer: SigningKey,
+): Promise<readonly { readonly config: SiteConfig; readonly place: SitePlace }[]> {
+  return Promise.all(
+    sites.map(async (config) => {
+      const { name, at } = config;
+      const given = found.find((one) => one.at === at);
+      invariant(given, "a site that was verified was given");
+      if (!given.key) return { config, place: { name, site: given.place.site } };
+      const signing = charter.sites.find((one) => one.name === name)?.signing;
+      const pinned = signing === undefined ? undefined : parseSigningPublicKey(fromBase64(signing));
+      const identity = identityOf(config);
+      const { site } = await openAt(parseSiteAddress(at), { identity, state, pinned, signer });
+      return { config, place: { name, site } };
+    }),
+  );
 }
 
 /** Every epoch key that a wrap at these sites opens to, by register, epoch and key id. */

@@ -92,7 +92,7 @@ async function adoptLocked(
   const sites = await locateSites(options.trial, trial);
   const places: SitePlace[] = [];
   for (const site of sites) {
-    places.push({ name: site.name, site: await openSite(site, trial.known) });
+    places.push({ name: site.name, site: await openSite(site, trial) });
   }
   const readerSeed = options.readerKeyFile === undefined ? undefined : randomBytes(32);
   const readerKem = readerSeed && kemKeyPairFromSeed(readerSeed).publicKey;
@@ -157,7 +157,7 @@ async function locateSites(trialPath: string, trial: Home): Promise<readonly Sit
   return Promise.all(
     trial.config.sites.map(async (site) => {
       const beside = resolve(trialPaths(trialPath).sites, site.name);
-      return (await readDirectoryMarker(beside)) ? { ...site, directory: beside } : site;
+      return (await readDirectoryMarker(beside)) ? { ...site, at: beside } : site;
     }),
   );
 }

@@ -29,9 +29,9 @@ export function listPath(state: string, kind: ObjectKind, after: string | undefi
   return `${statePath(state)}/list/${kind}${after === undefined ? "" : `?after=${after}`}`;
 }
 
-/** Kinds that a site gives to whoever knows the State's id: what follows from them is for all to see. */
+/** Kinds that a site gives to whoever knows the State's id: whoever verifies a ledger reads them. */
 export const GOVERNANCE_KINDS: readonly ObjectKind[] = OBJECT_KINDS.filter(
-  (kind) => !["shard", "manifest", "statement", "wrap", "annex", "site"].includes(kind),
+  (kind) => !["shard", "manifest", "wrap", "annex", "site"].includes(kind),
 );
 
 const STATUS_OF: Partial<Record<ErrorCode, number>> = {

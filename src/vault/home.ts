@@ -53,7 +53,10 @@ const siteSchema = z.strictObject({
   country: z.string().regex(/^[A-Z]{2}$/),
   operator: z.string().min(1).max(200),
   hazardZone: z.string().min(1).max(200),
-  directory: z.string().min(1),
+  /** Its address: `site-address.ts`. */
+  at: z.string().min(1).max(4096),
+  /** Of one that enforces: the key that it is admitted with. Once it is, the charter says so too. */
+  signing: z.string().max(16_384).optional(),
 });
 /** A site as home knows it. */
 export type SiteConfig = z.infer<typeof siteSchema>;
@@ -464,6 +467,7 @@ export type MissingDocument = { readonly kind: LedgerDocumentKind; readonly id: 
  * cut short while home caught up leaves it so.
  */
 export async function missingDocuments(path: string): Promise<{
+  readonly state: string;
   readonly missing: readonly MissingDocument[];
   readonly sites: readonly SiteConfig[];
 }> {
@@ -476,7 +480,7 @@ export async function missingDocuments(path: string): Promise<{
         .map(({ kind, envelope }) => ({ kind: kind as LedgerDocumentKind, id: envelope }))
         .filter(({ kind, id }) => !existsSync(join(path, documentFile(kind, id)))),
     );
-    return { missing, sites: config.sites };
+    return { state: config.state, missing, sites: config.sites };
   } finally {
     for (const { log } of generations) log.close();
   }

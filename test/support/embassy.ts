@@ -134,7 +134,7 @@ export class Embassy {
         country,
         operator: name,
         hazardZone: country,
-        directory: this.site(name),
+        at: this.site(name),
       };
       const given = await addSite(this.home, site, now);
       assert.ok(given?.status === "proposed");
@@ -276,7 +276,7 @@ export class Embassy {
     return recover({
       home: join(this.folder, as),
       key: keySource({ seed: key.seed, state: this.home.state }),
-      directories: sites.map((name) => this.site(name)),
+      sites: sites.map((name) => this.site(name)),
       acceptStale: false,
       now: this.day(days),
       onNotice: (notice) => this.notices.push(notice),

@@ -135,7 +135,11 @@ export class TestState {
     for (const name of sites) {
       const country = name.slice(0, 2).toUpperCase();
       const directory = options.directories?.[name] ?? state.path(name);
-      await addSite(home, { name, country, operator: name, hazardZone: country, directory }, now);
+      await addSite(
+        home,
+        { name, country, operator: name, hazardZone: country, at: directory },
+        now,
+      );
     }
     const { register = ["docs", "--kind", "files", "--path", state.path("data")] } = options;
     if (register) {

@@ -85,8 +85,8 @@ async function decideAll(
   const admissions: Decision[] = [];
   for (const host of admitted) {
     const { site: name, code: country, operator, hazardZone } = host;
-    const directory = sitePath(stage.paths, host);
-    const site = { name, country, operator, hazardZone, directory };
+    const at = sitePath(stage.paths, host);
+    const site = { name, country, operator, hazardZone, at };
     admissions.push(paperOf(await addSite(home, site, new Date())));
   }
   showStep(stage, "admitting sites");

@@ -132,7 +132,7 @@ async function recoverWith(
   return recover({
     home: paths.newHome,
     key: await openKits(holders),
-    directories: losses.left.map((host) => sitePath(paths, host)),
+    sites: losses.left.map((host) => sitePath(paths, host)),
     acceptStale: false,
     now: new Date(),
     onNotice,

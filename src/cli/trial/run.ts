@@ -174,7 +174,7 @@ async function foundTrial(options: TrialOptions): Promise<Home> {
         country,
         operator: name,
         hazardZone: country,
-        directory: join(paths.sites, name),
+        at: join(paths.sites, name),
       },
       new Date(),
     );
