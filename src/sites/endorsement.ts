@@ -78,6 +78,14 @@ export function openEndorsement(
   bytes: Uint8Array,
   expected: ExpectedEndorsement,
 ): PublicSigningKey {
+  return readEndorsement(bytes, expected).site;
+}
+
+/** As `openEndorsement`, with the time until which the endorsement holds. */
+export function readEndorsement(
+  bytes: Uint8Array,
+  expected: ExpectedEndorsement,
+): { readonly site: PublicSigningKey; readonly until: Date } {
   const site = expected.site ?? claimedKey(bytes);
   const { payload } = openEnvelope(bytes, TYPE, new Map([[site.id, site]]));
   const parsed = endorsementSchema.safeParse(parseStrictJson(payload));
@@ -98,7 +106,7 @@ export function openEndorsement(
       `the site's endorsement of its TLS key is good from ${notBefore} to ${notAfter}, and by this machine's clock it is ${expected.now.toISOString()}`,
     );
   }
-  return site;
+  return { site, until: new Date(until) };
 }
 
 /** The key that an endorsement says it is signed by. */
