@@ -10,6 +10,8 @@ export type Page = {
   heading(text: string): void;
   /** A paragraph, wrapped and indented. */
   text(paragraph: string): void;
+  /** A paragraph that needs a person: red where there are colours. */
+  alarm(paragraph: string): void;
   /** Lines as they are, indented. */
   lines(lines: readonly string[]): void;
   /** A command as a reader would type it, continued on further lines where it is long. */
@@ -30,6 +32,9 @@ export function newPage(terminal: Terminal): Page {
     },
     text(paragraph) {
       for (const line of wrap(paragraph, COLUMNS - INDENT.length)) say(INDENT + line);
+    },
+    alarm(paragraph) {
+      for (const line of wrap(paragraph, COLUMNS - INDENT.length)) say(INDENT + styled(31, line));
     },
     lines(lines) {
       for (const line of lines) say(line === "" ? "" : INDENT + line);

@@ -10,9 +10,13 @@ import {
 import { requireLawfulPlacement } from "../registers/protect.ts";
 import { type PartConfig, writeQuorum } from "../vault/home.ts";
 import { openHome, withState } from "./context.ts";
+import { collect, oneOf, positive, siteList } from "./flags.ts";
 import { formatTable } from "./format.ts";
 import type { MakeCommand } from "./main.ts";
 import { sayProposed } from "./proposed.ts";
+import { planCommand } from "./register-plan.ts";
+
+export { collect } from "./flags.ts";
 
 const ADD_HELP = `
   exclave register add docs --kind files --path /srv/registers/docs \\
@@ -72,9 +76,7 @@ export const registerCommand: MakeCommand = (terminal) => {
       if (home.config.registers.some((one) => one.name === name)) {
         throw new ExclaveError("usage", `there is a register "${name}" already`);
       }
-      const sites = flags.sites.split(",").map((site) => site.trim());
-      if (new Set(sites).size !== sites.length)
-        throw new ExclaveError("usage", "a site is named twice");
+      const sites = [...siteList(flags.sites)];
       for (const site of sites) home.site(site);
       const [k, n] = [flags.threshold, sites.length];
       if (k > n) throw new ExclaveError("usage", `--threshold ${k} is more than the ${n} sites`);
@@ -95,9 +97,10 @@ export const registerCommand: MakeCommand = (terminal) => {
       }
       terminal.result({ register: config }, [
         `Register ${name}: any ${k} of ${n} sites bring it back; a recovery point counts when ${writeQuorum(config)} have it.`,
+        `Next: exclave register plan ${name}     (bytes, nights, money, and the pouch instead)`,
         flags.kind === "files"
-          ? `Next: exclave protect ${name}`
-          : `Next: exclave protect ${name} -- COMMAND…   or   COMMAND | exclave protect ${name} --stdin`,
+          ? `Then: exclave protect ${name}`
+          : `Then: exclave protect ${name} -- COMMAND…   or   COMMAND | exclave protect ${name} --stdin`,
       ]);
     });
   register
@@ -144,6 +147,7 @@ export const registerCommand: MakeCommand = (terminal) => {
         `Next: exclave register add ${name} --kind files --path DIR --sites a,b,c --threshold K`,
       ]);
     });
+  register.addCommand(planCommand(terminal));
   register
     .command("list")
     .description("the registers")
@@ -250,21 +254,4 @@ function partName(path: string, position: number): string {
     .replace(/^[^a-z0-9]+/, "")
     .slice(0, 50);
   return name === "" ? `part-${position + 1}` : name;
-}
-
-/** For options that may come several times. */
-export function collect(value: string, before: readonly string[]): readonly string[] {
-  return [...before, value];
-}
-
-function positive(text: string): number {
-  if (/^\d{1,2}$/.test(text)) return Number(text);
-  throw new ExclaveError("usage", `${text} is not a number from 0 to 32`);
-}
-
-function oneOf(choices: readonly string[]): (text: string) => string {
-  return (text) => {
-    if (choices.includes(text)) return text;
-    throw new ExclaveError("usage", `${text} is none of: ${choices.join(", ")}`);
-  };
 }

@@ -6,7 +6,9 @@ import { Command } from "commander";
 import { generatePassphrase } from "../crypto/key-file.ts";
 import { ExclaveError } from "../errors.ts";
 import { loadNative } from "../platform/native.ts";
+import { parseBitRate } from "../platform/units.ts";
 import { compileExcludes } from "../registers/files/patterns.ts";
+import { type Survey, survey } from "../registers/files/survey.ts";
 import { trialPaths } from "../registers/trial.ts";
 import { removeTree, stoppable } from "./clean-up.ts";
 import { requireRoom } from "./disk.ts";
@@ -17,10 +19,9 @@ import { newPage } from "./page.ts";
 import { newPassphrase } from "./passphrase.ts";
 import { collect } from "./register.ts";
 import type { Terminal } from "./terminal.ts";
-import { parseHours, parseLink, planUpload } from "./trial/link.ts";
+import { parseHours, planUpload } from "./trial/link.ts";
 import { printTrial, type TrialReport } from "./trial/print.ts";
 import { runTrial, SITES, THRESHOLD, type TrialOptions, trialCommands } from "./trial/run.ts";
-import { type Survey, survey } from "./trial/survey.ts";
 
 const TRIAL_NAME = "exclave-trial";
 /** Names, tables and headers, at most; and what a trial needs however small its input. */
@@ -41,7 +42,7 @@ export const tryCommand: MakeCommand = (terminal, setExit) =>
     .option("--one-file-system", "do not enter other file systems", false)
     .option("--keep", "keep the restored copy too, to look at", false)
     .action(async (dir: string, flags: TryFlags) => {
-      const bitsPerSecond = parseLink(flags.link);
+      const bitsPerSecond = parseBitRate(flags.link, "--link");
       const hoursPerNight = parseHours(flags.hours);
       const directory = existingDirectory(dir);
       const trial = trialPlace(directory, flags.into);

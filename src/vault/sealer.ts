@@ -44,12 +44,12 @@ const PUSH_BYTES = 2 * 1024 * 1024;
 const STREAMS_MAX = 2;
 /** Data packs. Entries and tails are small, so their packs are. */
 const PACK_BYTES = 8 * 1024 * 1024;
-const SMALL_PACK_BYTES = 2 * 1024 * 1024;
+export const SMALL_PACK_BYTES = 2 * 1024 * 1024;
 /** All n shards of a pack together are at most this long; with many shards per pack, packs are smaller. */
 const SHARDS_BYTES_MAX = 48 * 1024 * 1024;
 
 /** The pack size that keeps the shards of one pack within bounds. */
-function packBytesFor(k: number, n: number): number {
+export function packBytesFor(k: number, n: number): number {
   const fits = SIZE_CLASSES.filter(
     (bytes) => bytes <= PACK_BYTES && slotBytes(bytes, k, n) <= SHARDS_BYTES_MAX,
   );

@@ -1,7 +1,8 @@
 import assert from "node:assert/strict";
 import { test } from "node:test";
 import { isExclaveError } from "../../errors.ts";
-import { formatLink, parseHours, parseLink, planUpload } from "./link.ts";
+import { parseBitRate } from "../../platform/units.ts";
+import { formatLink, parseHours, planUpload } from "./link.ts";
 
 const isUsage = (error: unknown): boolean => isExclaveError(error, "usage");
 
@@ -13,11 +14,11 @@ test("a link's speed is read in decimal bits, and shown as it is sold", () => {
     ["512kbit", 512e3, "512 kbit/s"],
   ] as const;
   for (const [text, bits, shown] of cases) {
-    assert.equal(parseLink(text), bits);
+    assert.equal(parseBitRate(text, "--link"), bits);
     assert.equal(formatLink(bits), shown);
   }
   for (const text of ["", "100", "0mbit", "-1mbit", "100MB", "fast"]) {
-    assert.throws(() => parseLink(text), isUsage, text);
+    assert.throws(() => parseBitRate(text, "--link"), isUsage, text);
   }
 });
 

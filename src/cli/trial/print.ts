@@ -1,9 +1,9 @@
 /** What a trial found out, for the person who has to explain it to a minister. */
+import type { Survey } from "../../registers/files/survey.ts";
 import { formatBytes, formatCount, formatSeconds, plural } from "../format.ts";
 import { alignTable, type Page, shellLine } from "../page.ts";
 import { formatLink, type Upload } from "./link.ts";
 import { SITES, THRESHOLD, type TrialResult } from "./run.ts";
-import type { Survey } from "./survey.ts";
 
 /** What `exclave try --json` prints; docs/operations.md. */
 export type TrialReport = TrialResult & {
