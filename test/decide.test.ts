@@ -14,7 +14,8 @@ import {
   readPeople,
   sealAnnex,
 } from "../src/governance/annex.ts";
-import { enactRipe, give, standingOfId, submit } from "../src/governance/decide.ts";
+import { give } from "../src/governance/carry-out.ts";
+import { enactRipe, standingOfId, submit } from "../src/governance/decide.ts";
 import { openAllSites, publish } from "../src/governance/ledger-at-sites.ts";
 import {
   mergeProposals,

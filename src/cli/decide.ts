@@ -2,21 +2,18 @@ import { Command } from "commander";
 import { type Freeze, signPaper, type Veto } from "../charter/decision.ts";
 import { sentenceOf } from "../charter/sentences.ts";
 import { ExclaveError, invariant, isExclaveError } from "../errors.ts";
+import { carryOut } from "../governance/carry-out.ts";
 import {
   draftFreeze,
   draftVeto,
   enactRipe,
+  freezeOf,
   ownSeat,
+  standingOf,
   submit,
   takeFreeze,
   takeVeto,
 } from "../governance/decide.ts";
-import {
-  openAllSites,
-  publish,
-  requireCurrent,
-  requirePublished,
-} from "../governance/ledger-at-sites.ts";
 import {
   mergeProposals,
   newProposal,
@@ -152,25 +149,31 @@ function withOwnSeat(home: Home, proposals: readonly Proposal[]): readonly Propo
 }
 
 type Done = { readonly object: object; readonly lines: readonly string[] };
+/** Says what was done, when the sites and the witnesses have seen it. */
+type Say = () => Done;
 
 /** Under the State's lock, from a home that is the State's, and then to the sites. */
-async function takeIn(home: Home, work: (now: Date) => Promise<Done>): Promise<Done> {
+async function takeIn(home: Home, work: (now: Date) => Promise<Say>): Promise<Done> {
   return withState(home, async () => {
-    const places = await openAllSites(home);
-    await requireCurrent(home, places);
-    const done = await work(new Date());
-    requirePublished(home, await publish(home, places));
-    return done;
+    const now = new Date();
+    const say = await carryOut(home, now, () => work(now));
+    return say();
   });
 }
 
-async function settled(home: Home, now: Date): Promise<Done> {
-  const enacted = await enactRipe(home, now);
-  return {
-    object: { enacted },
-    lines: [
-      enacted === 0 ? "Nothing could take effect." : `${plural(enacted, "decision")} took effect.`,
-    ],
+async function settled(home: Home, now: Date): Promise<Say> {
+  const before = home.known.history.enacted.size;
+  await enactRipe(home, now);
+  return () => {
+    const enacted = home.known.history.enacted.size - before;
+    return {
+      object: { enacted },
+      lines: [
+        enacted === 0
+          ? "Nothing could take effect."
+          : `${plural(enacted, "decision")} took effect.`,
+      ],
+    };
   };
 }
 
@@ -179,11 +182,11 @@ async function handIn(
   kind: Proposal["kind"],
   envelope: Uint8Array,
   now: Date,
-): Promise<Done> {
+): Promise<Say> {
   if (kind === "veto") {
     const veto = await takeVeto(home, envelope, now);
     const by = veto.seats.length === 0 ? "no seat" : veto.seats.join(", ");
-    return {
+    return () => ({
       object: { veto },
       lines: [
         `The ledger has the veto. By now the decision is vetoed by ${by}.`,
@@ -191,21 +194,24 @@ async function handIn(
           ? `The decision: ${standingText(veto.standing)}`
           : "The ledger does not have the decision yet; the veto counts when it comes.",
       ],
-    };
+    });
   }
   if (kind === "freeze") {
-    const freeze = await takeFreeze(home, envelope, now);
-    return {
-      object: { freeze },
-      lines: [
-        freeze.until
-          ? `Decisions are frozen until ${formatTime(freeze.until.toISOString())}, everyday ones aside.`
-          : `The ledger has the freeze, by ${freeze.seats.length} of the ${freeze.needed} seats that it needs, or they have spent their days; nothing is frozen yet.`,
-      ],
+    const { id } = await takeFreeze(home, envelope, now);
+    return () => {
+      const freeze = { id, ...freezeOf(home, id, new Date()) };
+      return {
+        object: { freeze },
+        lines: [
+          freeze.until
+            ? `Decisions are frozen until ${formatTime(freeze.until.toISOString())}, everyday ones aside.`
+            : `The ledger has the freeze, by ${freeze.seats.length} of the ${freeze.needed} seats that it needs, or they have spent their days; nothing is frozen yet.`,
+        ],
+      };
     };
   }
   const before = home.charter;
-  const { id, standing } = await submit(home, [envelope], now).catch((cause: unknown) => {
+  const { id } = await submit(home, [envelope], now).catch((cause: unknown) => {
     if (!isExclaveError(cause, "untrusted")) throw cause;
     throw new ExclaveError(
       "untrusted",
@@ -215,14 +221,17 @@ async function handIn(
   });
   const { opened } = resolveDecision(home, id);
   const names = registerNames(home);
-  return {
-    object: { decision: { id, standing } },
-    lines: [
-      sentenceOf(opened.paper.order, before, names),
-      "",
-      `  decision   ${id}`,
-      `  stands     ${standingText(standing)}`,
-    ],
+  return () => {
+    const standing = standingOf(home, opened, new Date());
+    return {
+      object: { decision: { id, standing } },
+      lines: [
+        sentenceOf(opened.paper.order, before, names),
+        "",
+        `  decision   ${id}`,
+        `  stands     ${standingText(standing)}`,
+      ],
+    };
   };
 }
 

@@ -23,14 +23,7 @@ import { ExclaveError, invariant } from "../errors.ts";
 import { documentRandom } from "../vault/documents.ts";
 import type { Home } from "../vault/home.ts";
 import { lockState } from "../vault/lock.ts";
-import {
-  enter,
-  type GoverningDocument,
-  openAllSites,
-  publish,
-  requireCurrent,
-  requirePublished,
-} from "./ledger-at-sites.ts";
+import { enter, type GoverningDocument } from "./ledger-at-sites.ts";
 
 const DAY_SECONDS = 86_400;
 /** How long there is for signing, unless the author says otherwise. */
@@ -81,34 +74,6 @@ export async function draftDecision(
 
 /** Where a decision stands, and its id. */
 export type Decided = { readonly id: string; readonly standing: Standing };
-
-/** An order that was decided, or the decision that is to be signed first. */
-export type Given =
-  | ({ readonly status: "decided" } & Decided)
-  /** With home's own signature, where it has a seat that signs with others. */
-  | { readonly status: "proposed"; readonly decision: Decision; readonly envelope?: Uint8Array };
-
-/**
- * Gives an order: decided and brought to the sites where home's own seat can decide alone, and otherwise
- * the decision for people to sign. Throws as `submit`, `requireCurrent` and `requirePublished` do.
- */
-export async function give(home: Home, order: Order, grounds: Grounds, now: Date): Promise<Given> {
-  const seat = ownSeat(home);
-  if (!seat) {
-    return { status: "proposed", decision: await draftDecision(home, order, grounds, now) };
-  }
-  const places = await openAllSites(home);
-  await requireCurrent(home, places);
-  const decision = await draftDecision(home, order, grounds, now);
-  const envelope = signPaper(decision, seat);
-  const opened = openDecision(envelope, home.state, home.charter);
-  if (standingOf(home, opened, now).status === "unsigned") {
-    return { status: "proposed", decision, envelope };
-  }
-  const decided = await submit(home, [envelope], now);
-  requirePublished(home, await publish(home, places));
-  return { status: "decided", ...decided };
-}
 
 /** In a trial: the one seat's key, which home keeps. Undefined as soon as the State has other seats. */
 export function ownSeat(home: Home): SigningKey | undefined {

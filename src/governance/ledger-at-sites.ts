@@ -19,6 +19,7 @@ import { isOpen, openSite, type SitePlace } from "../vault/open-sites.ts";
 import type { QuorumWriter } from "../vault/quorum-writer.ts";
 import { documentIds, fetchDocument } from "../vault/site-documents.ts";
 import { catchUpHome } from "./catch-up.ts";
+import { askWitnesses } from "./witnessing.ts";
 
 /** What each site holds as the newest checkpoint of the open generation; undefined for none. */
 export type HeldHeads = ReadonlyMap<string, SignedHead | undefined>;
@@ -163,7 +164,7 @@ export type PublishFailures = ReadonlyMap<string, string>;
 
 /**
  * Brings every site to home's ledger: annexes, documents, older generations, the files of the open one, and
- * its checkpoints last. Safe to repeat, and to stop anywhere.
+ * its checkpoints last; then has it witnessed. Safe to repeat, and to stop anywhere.
  */
 export async function publish(home: Home, places: readonly SitePlace[]): Promise<PublishFailures> {
   const failures = new Map<string, string>();
@@ -190,6 +191,21 @@ export async function publish(home: Home, places: readonly SitePlace[]): Promise
       }),
     ),
   );
+  const witnessed = await askWitnesses(home, places);
+  const cosigned = witnessed?.cosigned;
+  if (!cosigned) return failures;
+  home.refresh();
+  await Promise.all(
+    places.map(async (place) => {
+      if (!isOpen(place) || !admitted.has(place.name) || failures.has(place.name)) return;
+      try {
+        await place.site.put(cosigned.name, [cosigned.checkpoint]);
+      } catch (error) {
+        if (!isExclaveError(error)) throw error;
+        failures.set(place.name, error.message);
+      }
+    }),
+  );
   return failures;
 }
 
@@ -215,6 +231,9 @@ export async function publishCheckpoint(
       ),
     ),
   );
+  const witnessed = await askWitnesses(home, writer.places);
+  const cosigned = witnessed?.cosigned;
+  if (cosigned) await writer.putEverywhere(cosigned.name, cosigned.checkpoint);
 }
 
 /**

@@ -9,7 +9,8 @@ import { documentRandom } from "../vault/documents.ts";
 import type { Home, RegisterConfig, RegisterDetails } from "../vault/home.ts";
 import { randomId } from "../vault/identifiers.ts";
 import { digestOf, sealAnnex } from "./annex.ts";
-import { draftDecision, type Given, give } from "./decide.ts";
+import { type Given, give } from "./carry-out.ts";
+import { draftDecision } from "./decide.ts";
 import { REGISTER_EPOCH_SECONDS } from "./found.ts";
 
 export type Sensitivity = Charter["registers"][number]["sensitivity"];

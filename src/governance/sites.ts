@@ -7,7 +7,8 @@ import { documentRandom, type SiteDocument, signDocument } from "../vault/docume
 import { type Home, identityOf, type SiteConfig } from "../vault/home.ts";
 import { openSite, readMarkerOf, readSiteDocument } from "../vault/open-sites.ts";
 import { openAt, parseSiteAddress } from "../vault/site-address.ts";
-import { draftDecision, type Given, give } from "./decide.ts";
+import { type Given, give } from "./carry-out.ts";
+import { draftDecision } from "./decide.ts";
 import { openAllSites, publish, requireCurrent, requirePublished } from "./ledger-at-sites.ts";
 
 /**

@@ -3,6 +3,7 @@ import { join } from "node:path";
 import { ExclaveError } from "../errors.ts";
 import { settle } from "../governance/decide.ts";
 import { publishCheckpoint, requireCurrent } from "../governance/ledger-at-sites.ts";
+import { takeObjections } from "../governance/objections.ts";
 import { loadNative } from "../platform/native.ts";
 import { checkPlacement } from "../sites/placement.ts";
 import type { SiteIdentity } from "../sites/site.ts";
@@ -108,6 +109,7 @@ async function protectLocked(
 
   const places = await openSites(home, register);
   const held = await requireCurrent(home, places);
+  await takeObjections(home, places, now);
   await settle(home, now);
   requireDecided(home, register);
   const writer = new QuorumWriter(places, writeQuorum(register));

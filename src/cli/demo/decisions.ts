@@ -4,13 +4,8 @@ import { setTimeout } from "node:timers/promises";
 import type { Decision } from "../../charter/decision.ts";
 import { sentenceOf } from "../../charter/sentences.ts";
 import { type ErrorCode, ExclaveError, invariant, isExclaveError } from "../../errors.ts";
-import { type Decided, enactRipe, type Given, give, submit } from "../../governance/decide.ts";
-import {
-  openAllSites,
-  publish,
-  requireCurrent,
-  requirePublished,
-} from "../../governance/ledger-at-sites.ts";
+import { carryOut, type Given, give } from "../../governance/carry-out.ts";
+import { type Decided, enactRipe, submit } from "../../governance/decide.ts";
 import {
   mergeProposals,
   newProposal,
@@ -82,13 +77,7 @@ export async function decideWith(
 }
 
 async function withPublished<T>(home: Home, work: () => Promise<T>): Promise<T> {
-  return withState(home, async () => {
-    const places = await openAllSites(home);
-    await requireCurrent(home, places);
-    const done = await work();
-    requirePublished(home, await publish(home, places));
-    return done;
-  });
+  return withState(home, () => carryOut(home, new Date(), work));
 }
 
 /** The seats whose people sign what nobody disputes. */
