@@ -5,6 +5,7 @@ import { sha256 } from "../crypto/hash.ts";
 import { isExclaveError } from "../errors.ts";
 import { newestAt } from "../ledger/at-sites.ts";
 import { GOVERNING_KINDS } from "../ledger/entry.ts";
+import type { Log } from "../ledger/log.ts";
 import { startReadPool } from "../registers/epoch-reader.ts";
 import { listHeld } from "../registers/known-packs.ts";
 import { defaultWorkers } from "../registers/seal-session.ts";
@@ -127,6 +128,14 @@ async function wrapsOf(place: SitePlace & { readonly site: Site }) {
   }
 }
 
+/** What checks said while a site was away, it may lack: or each would give the next one something to find. */
+function lacksMoreThanChecks(log: Log, has: number, covered: number): boolean {
+  for (let position = has; position < covered; position++) {
+    if (log.entry(position).kind !== "check") return true;
+  }
+  return false;
+}
+
 function openedWrap(bytes: Uint8Array, known: KnownState): EpochWrap | undefined {
   try {
     return openWrap(bytes, known).document;
@@ -200,7 +209,7 @@ class CheckRun {
         const covered = log.latest()?.size ?? 0;
         if (held && log.relation(held.head) === "fork") {
           this.#find(place.name, "ledger", "it is another one than home's, under the same keys");
-        } else if (has < covered) {
+        } else if (lacksMoreThanChecks(log, has, covered)) {
           this.#find(place.name, "ledger", `it ends at entry ${has} of ${covered}`);
         }
       }

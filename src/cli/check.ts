@@ -1,7 +1,9 @@
 import { Command } from "commander";
 import { type CheckReport, check } from "../checks/check.ts";
 import { checkWraps, type WrapsReport } from "../checks/check-wraps.ts";
+import { type CheckEntered, recordCheck } from "../checks/record-check.ts";
 import { wipe } from "../crypto/bytes.ts";
+import { isExclaveError } from "../errors.ts";
 import { openAllSites, publish, requireCurrent } from "../governance/ledger-at-sites.ts";
 import { recordOpening } from "../governance/opening.ts";
 import type { RecoverySource } from "../registers/recover.ts";
@@ -41,30 +43,30 @@ export const checkCommand: MakeCommand = (terminal, setExit) =>
     .addHelpText("after", HELP)
     .action(async (register: string, flags: CheckFlags) => {
       const source = await sourceOf(terminal, flags);
-      const { report, wraps } = await withHome(async (home, catalog) => {
+      const { report, wraps, ledger } = await withHome(async (home, catalog) => {
         // First: of a check that fails, too, it is to be known that the key was brought together.
         if (source) await record(home, source);
-        return {
-          wraps: source && (await opens(home, catalog, register, source)),
-          report: await check({
-            home,
-            catalog,
-            register,
-            full: flags.full,
-            now: new Date(),
-            onProgress: (progress) =>
-              terminal.progress(
-                { register, ...progress },
-                () =>
-                  `${formatCount(progress.packs)} of ${formatCount(progress.packsTotal)} packs, ${formatBytes(progress.bytes)} read`,
-              ),
-          }),
-        };
+        const opened = source && (await opens(home, catalog, register, source));
+        const found = await check({
+          home,
+          catalog,
+          register,
+          full: flags.full,
+          now: new Date(),
+          onProgress: (progress) =>
+            terminal.progress(
+              { register, ...progress },
+              () =>
+                `${formatCount(progress.packs)} of ${formatCount(progress.packsTotal)} packs, ${formatBytes(progress.bytes)} read`,
+            ),
+        });
+        return { wraps: opened, report: found, ledger: await intoLedger(home, found) };
       });
       terminal.endProgress();
       if (!report.good || (wraps && wraps.failed.length > 0)) setExit(EXIT.checkFailed);
-      terminal.result({ ...report, ...(wraps ? { wraps } : {}) }, [
+      terminal.result({ ...report, ledger: ledger.entry, ...(wraps ? { wraps } : {}) }, [
         ...summary(report),
+        ...ledger.lines,
         ...(wraps ? wrapLines(wraps) : []),
       ]);
     });
@@ -113,6 +115,32 @@ async function record(home: Home, { opened }: RecoverySource): Promise<void> {
     await recordOpening(home, "check", opened, new Date());
     await publish(home, places);
   });
+}
+
+/**
+ * Enters what was found. Where that cannot be, the check is as good: it was made, and says why the ledger does not
+ * have it.
+ */
+async function intoLedger(
+  home: Home,
+  report: CheckReport,
+): Promise<{ readonly entry: CheckEntered; readonly lines: readonly string[] }> {
+  try {
+    return { entry: await withState(home, () => recordCheck(home, report)), lines: [] };
+  } catch (error) {
+    const why = whyNot(error);
+    return { entry: { entered: false, why }, lines: [`This check is not in the ledger: ${why}.`] };
+  }
+}
+
+/** The reason of a refusal, or of a home that cannot be written to. Throws what is a mistake of ours. */
+function whyNot(error: unknown): string {
+  if (isExclaveError(error) && error.code !== "bug") {
+    return error.message.replace(/\.? Nothing was .*$/s, "");
+  }
+  const { code = "", syscall } = error as NodeJS.ErrnoException;
+  if (syscall === undefined && code !== "ERR_SQLITE_ERROR") throw error;
+  return `home could not be written to (${code === "ERR_SQLITE_ERROR" ? String(error) : code})`;
 }
 
 function wrapLines({ opened, failed }: WrapsReport): readonly string[] {

@@ -9,10 +9,10 @@ import type { OpenedShare } from "../custody/sealed-share.ts";
 import type { Home } from "../vault/home.ts";
 import { loadCustody } from "./custody.ts";
 import { enter } from "./ledger-at-sites.ts";
-import { type CustodyRecord, signRecord } from "./records.ts";
+import { type LedgerRecord, signRecord } from "./records.ts";
 import { sealReceipts } from "./watch.ts";
 
-type Purpose = Extract<CustodyRecord, { what: "opening" }>["purpose"];
+type Purpose = Extract<LedgerRecord, { what: "opening" }>["purpose"];
 
 /** Records that the recovery key was opened; `opened` is empty where a key file was. */
 export async function recordOpening(

@@ -18,7 +18,7 @@ import {
   readPayload,
   type Veto,
 } from "../charter/decision.ts";
-import { amendsConstitutionAlone } from "../charter/orders.ts";
+import { mayBeByRecovery } from "../charter/orders.ts";
 import { recoveryKey, seatsThatSigned } from "../charter/thresholds.ts";
 import { fromBase64, toBase64, toHex } from "../crypto/bytes.ts";
 import { mergeEnvelopes, signEnvelope } from "../crypto/dsse.ts";
@@ -233,11 +233,11 @@ export function standingAlone(proposal: Proposal, now: Date): Standing | undefin
  * it says; where it is submitted, nothing is (`openDecision`).
  */
 function trustedFor(said: Said, charter: Charter): ReadonlyMap<string, PublicSigningKey> {
-  if (said.kind !== "decision" || said.order.kind !== "amend") return keysFor([charter]);
+  if (said.kind !== "decision") return keysFor([charter]);
   const { order } = said;
-  const { constitution = charter.constitution } = order;
-  const seats = keysFor([charter, { ...charter, constitution }]);
-  return amendsConstitutionAlone(order) ? new Map([...seats, ...recoveryKey(charter)]) : seats;
+  const next = order.kind === "amend" ? order.constitution : undefined;
+  const seats = keysFor([charter, { ...charter, constitution: next ?? charter.constitution }]);
+  return mayBeByRecovery(order) ? new Map([...seats, ...recoveryKey(charter)]) : seats;
 }
 
 function encode(parts: {

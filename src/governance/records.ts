@@ -1,6 +1,6 @@
 /**
- * Records: what happened to the recovery key, signed by the agent and named in the ledger. They decide nothing,
- * and tell later who was asked when, and that the key was brought together.
+ * Records: what happened to the recovery key, and what checks found, signed by the agent and named in the ledger.
+ * They decide nothing, and tell later who was asked when, that the key was brought together, and what sites held.
  */
 import { z } from "zod";
 import { fromBase64 } from "../crypto/bytes.ts";
@@ -8,12 +8,15 @@ import { envelopeId, openEnvelope, signEnvelope } from "../crypto/dsse.ts";
 import type { SigningKey } from "../crypto/signing.ts";
 import { encodeJson, parseStrictJson } from "../crypto/strict-json.ts";
 import { ExclaveError, isExclaveError } from "../errors.ts";
-import { agentKeys, documentRandom } from "../vault/documents.ts";
+import { agentKeys, documentRandom, shortName } from "../vault/documents.ts";
 import type { Home } from "../vault/home.ts";
 import type { Generation, KnownState, RecordKind } from "../vault/known-state.ts";
 
 const hex = (bytes: number) => z.string().regex(new RegExp(`^[0-9a-f]{${bytes * 2}}$`));
 const index = z.int().min(0).max(31);
+const count = z.int().min(0);
+/** Sites of a register, and shards of a pack. */
+const SITES_MAX = 32;
 const set = { setId: hex(16), generation: z.int().min(1) };
 const common = {
   kind: z.literal("record"),
@@ -45,6 +48,36 @@ const recordSchema = z.discriminatedUnion("what", [
     receipt: hex(32),
     request: hex(32),
   }),
+  /** What a check found. Every host country reads it, so it names no register, no person and no file. */
+  z.strictObject({
+    ...common,
+    what: z.literal("check"),
+    /** The pseudonym. */
+    register: hex(16),
+    /** Every byte was read, not a sample. */
+    full: z.boolean(),
+    good: z.boolean(),
+    /** How many more sites may be lost before something is; negative when something is lost. */
+    survives: z.int().min(-SITES_MAX).max(SITES_MAX),
+    recoveryPoints: count,
+    packs: count,
+    /** In the order of the shards. */
+    sites: z
+      .array(
+        z.strictObject({
+          name: shortName,
+          expected: count,
+          missing: count,
+          verified: count,
+          damaged: count,
+          bytesRead: count,
+          /** It could not be checked; its counts say nothing then. */
+          unavailable: z.boolean(),
+        }),
+      )
+      .min(1)
+      .max(SITES_MAX),
+  }),
   /** The recovery key was brought together. */
   z.strictObject({
     ...common,
@@ -63,9 +96,10 @@ const recordSchema = z.discriminatedUnion("what", [
       .optional(),
   }),
 ]);
-export type CustodyRecord = z.infer<typeof recordSchema>;
-type Said<W extends RecordKind> = Omit<
-  Extract<CustodyRecord, { what: W }>,
+export type LedgerRecord = z.infer<typeof recordSchema>;
+/** What a record of a kind says, without what all of them have. */
+export type Said<W extends RecordKind> = Omit<
+  Extract<LedgerRecord, { what: W }>,
   "kind" | "format" | "state" | "time" | "random" | "what"
 >;
 
@@ -91,26 +125,34 @@ export function signRecord<W extends RecordKind>(
 }
 
 /** Reads a record, signed by an agent of the State. Throws as `openEnvelope`, `malformed`, `foreign-state`. */
-export function openRecord(bytes: Uint8Array, known: KnownState): CustodyRecord {
-  const { payload } = openEnvelope(bytes, TYPE, agentKeys(known));
+export function openRecord(bytes: Uint8Array, known: KnownState): LedgerRecord {
+  return openSigned(bytes, known).record;
+}
+
+/** The same, and which agents signed it, by their keys. */
+export function openSigned(
+  bytes: Uint8Array,
+  known: KnownState,
+): { readonly record: LedgerRecord; readonly keyIds: readonly string[] } {
+  const { payload, keyIds } = openEnvelope(bytes, TYPE, agentKeys(known));
   const record = readPayload(payload);
   if (record.state !== known.id) {
     throw new ExclaveError("foreign-state", "a record is another State's");
   }
-  return record;
+  return { record, keyIds };
 }
 
 /**
  * What a record says, whoever signed it: for who watches abroad, has no charter at hand, and believes the key
  * holders' own signatures in it alone.
  */
-export function readRecord(bytes: Uint8Array): CustodyRecord {
+export function readRecord(bytes: Uint8Array): LedgerRecord {
   const envelope = z.object({ payload: z.string() }).safeParse(parseStrictJson(bytes));
   if (!envelope.success) throw new ExclaveError("malformed", "a record is no signed document");
   return readPayload(fromBase64(envelope.data.payload));
 }
 
-function readPayload(payload: Uint8Array): CustodyRecord {
+function readPayload(payload: Uint8Array): LedgerRecord {
   const parsed = recordSchema.safeParse(parseStrictJson(payload));
   if (parsed.success) return parsed.data;
   throw new ExclaveError("malformed", "a record has a form that is not known", {
@@ -118,7 +160,7 @@ function readPayload(payload: Uint8Array): CustodyRecord {
   });
 }
 
-type RecordOf<W extends RecordKind> = Extract<CustodyRecord, { what: W }>;
+export type RecordOf<W extends RecordKind> = Extract<LedgerRecord, { what: W }>;
 
 /** Every record of a kind that home has, in the order of the ledger; what is none is passed over. */
 export async function recordsOf<W extends RecordKind>(

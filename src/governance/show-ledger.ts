@@ -9,6 +9,7 @@ import type { Relation } from "../ledger/log.ts";
 import type { Home } from "../vault/home.ts";
 import { type Generation, witnessesOf } from "../vault/known-state.ts";
 import { isOpen } from "../vault/open-sites.ts";
+import { checkSentence } from "./check-sentence.ts";
 import { openAllSites } from "./ledger-at-sites.ts";
 
 /** A recovery point, as home knows it. */
@@ -50,7 +51,7 @@ export async function newestEntries(
           kind: entry.kind,
           document: entry.envelope,
           ...(time ? { time: time.toISOString() } : {}),
-          sentence: say(entry, i + 1, position),
+          sentence: say(entry, i + 1, position, time),
         });
       }
     }
@@ -58,14 +59,19 @@ export async function newestEntries(
   });
 }
 
-type Say = (entry: LedgerEntry, generation: number, position: number) => string;
+type Say = (
+  entry: LedgerEntry,
+  generation: number,
+  position: number,
+  time: Date | undefined,
+) => string;
 
 function sentences(home: Home, pointOf: (statement: string) => NamedPoint | undefined): Say {
   const facts = home.known.history;
   const where = standings(facts);
   const names = new Map(home.config.inventory.map(({ id, name }) => [id, name]));
   const charters = new Map(facts.history.map(({ id, charter }) => [id, charter]));
-  return ({ kind, envelope }, generation, position) => {
+  return ({ kind, envelope }, generation, position, time) => {
     const isHere = (one: { readonly generation: number; readonly position: number }): boolean =>
       one.generation === generation && one.position === position;
     const ignored = facts.quarantined.find(isHere);
@@ -75,6 +81,7 @@ function sentences(home: Home, pointOf: (statement: string) => NamedPoint | unde
       if (!point) return "A recovery point that the catalog does not have: exclave rebuild.";
       return `The recovery point ${point.id.slice(0, 12)} of ${point.register}, begun ${point.time}.`;
     }
+    if (kind === "check") return checkSentence(home, envelope, time, (id) => names.get(id));
     if (kind === "charter") return charterSentence(charters.get(envelope));
     const decision = facts.decisions.find(isHere)?.opened;
     if (decision) {
@@ -102,7 +109,6 @@ const OTHERS: Readonly<Partial<Record<LedgerEntry["kind"], string>>> = {
   "share-set": "The recovery key was divided among key holders.",
   receipt: "A key holder showed that they can open their share.",
   opening: "The recovery key was brought together.",
-  check: "The sites were checked.",
   drill: "A recovery was rehearsed.",
 };
 

@@ -34,10 +34,11 @@ export const GOVERNING_KINDS = [
   "succession",
 ] as const satisfies readonly EntryKind[];
 
-/** Entries that say what happened to the recovery key, and decide nothing. */
+/** Entries that say what happened to the recovery key and what checks found, and decide nothing. */
 export const RECORD_KINDS = [
   "share-set",
   "receipt",
+  "check",
   "opening",
 ] as const satisfies readonly EntryKind[];
 

@@ -24,12 +24,14 @@ import type { Home } from "../vault/home.ts";
 import { type DocumentId, type EpochContext, idBytes, idFromBytes } from "../vault/identifiers.ts";
 import { encodeManifest, MANIFEST_ROWS_MAX } from "../vault/manifest.ts";
 import type { QuorumWriter } from "../vault/quorum-writer.ts";
+import { shardName } from "../vault/shard.ts";
 import { chunksOf } from "./entry-sink.ts";
 import { EpochReader, segmentFileName } from "./epoch-reader.ts";
 import { segmentsOf } from "./import-snapshots.ts";
 import { type IndexSegment, isHeld, type KnownPacks } from "./known-packs.ts";
 import type { StoredChunk } from "./protect-messages.ts";
 import type { SealSession } from "./seal-session.ts";
+import { gatherReceipts, type Receipted } from "./site-receipts.ts";
 
 /** The worker that writes tails. */
 const TAIL_WORKER = 0;
@@ -53,8 +55,14 @@ export type CommitOptions = {
   readonly root: Pick<SnapshotRoot, "name" | "complete" | "k" | "survive" | "sites" | "parts">;
 };
 
-/** Commits; every pack of the snapshot must be durable already. Returns the snapshot's id. */
-export async function commitSnapshot(options: CommitOptions): Promise<DocumentId> {
+export type Committed = {
+  readonly snapshot: DocumentId;
+  /** What the sites that enforce signed for. */
+  readonly receipts: readonly Receipted[];
+};
+
+/** Commits; every pack of the snapshot must be durable already. */
+export async function commitSnapshot(options: CommitOptions): Promise<Committed> {
   const { home, catalog, session, writer, context, sequence, previous, now } = options;
   const index = await writeIndex(options);
   const bound = {
@@ -102,6 +110,13 @@ export async function commitSnapshot(options: CommitOptions): Promise<DocumentId
     log.sign(now);
   });
   await publishCheckpoint(home, writer, held);
+  const documents = [...manifests.map((id) => `manifest/${id}`), `statement/${signed.id}`];
+  const receipts = await gatherReceipts(
+    home.state,
+    writer.places,
+    new Set(writer.failedSites.keys()),
+    (index) => objectsAt(catalog, context, index, documents),
+  );
 
   catalog.transaction(() => {
     catalog.commitPacks(context.register, context.epoch);
@@ -118,7 +133,20 @@ export async function commitSnapshot(options: CommitOptions): Promise<DocumentId
     });
     catalog.addKnownStatement(signed.id);
   });
-  return signed.payloadId;
+  return { snapshot: signed.payloadId, receipts };
+}
+
+/** What a snapshot brought to a site: its shard of every new pack, and documents. */
+function* objectsAt(
+  catalog: Catalog,
+  context: EpochContext,
+  index: number,
+  documents: readonly string[],
+): Generator<string> {
+  for (const { id } of catalog.openPacks(context.register, context.epoch)) {
+    yield shardName(id, index);
+  }
+  yield* documents;
 }
 
 /** The index with the tables of the packs that are not in it yet. */

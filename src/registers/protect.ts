@@ -34,6 +34,7 @@ import { importForHome } from "./import-snapshots.ts";
 import { loadKnown } from "./known-packs.ts";
 import { repairShards } from "./repair.ts";
 import { defaultWorkers, SealSession, type StoredBytes } from "./seal-session.ts";
+import type { Receipted } from "./site-receipts.ts";
 import { protectStream } from "./stream-part.ts";
 
 /** Beyond this share of bytes in frames that would not compress, the input is said to be compressed already. */
@@ -83,6 +84,8 @@ export type ProtectReport = {
   /** True unless something was unreadable, vanished or changed while it was read. */
   readonly complete: boolean;
   readonly failedSites: Readonly<Record<string, string>>;
+  /** What the sites that enforce signed for. */
+  readonly receipts: readonly Receipted[];
   readonly seconds: number;
 };
 
@@ -176,7 +179,7 @@ async function protectLocked(
       sites: register.sites.map((site) => admittedSite(home, site)),
       parts,
     };
-    const committed = await commitSnapshot({
+    const { snapshot: committed, receipts } = await commitSnapshot({
       home,
       catalog,
       session,
@@ -193,6 +196,9 @@ async function protectLocked(
       await sink.keepAs(entriesFile(home, committed, i));
     }
     run.noteIncompressible(notice);
+    for (const { site, problem } of receipts) {
+      if (problem !== undefined) notice(`site ${site} gave no whole receipt: ${problem}`);
+    }
     return {
       snapshot: committed,
       register: register.name,
@@ -205,6 +211,7 @@ async function protectLocked(
       problems: run.problems,
       complete: run.complete,
       failedSites: Object.fromEntries(writer.failedSites),
+      receipts,
       seconds: (performance.now() - startedMs) / 1000,
     };
   } finally {

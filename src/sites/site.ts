@@ -18,6 +18,11 @@ export type SiteIdentity = {
   readonly hazardZone: string;
 };
 
+export type CallOptions = {
+  /** A call that is aborted rejects soon, with `site-unavailable`; a site that cannot abort goes on to its end. */
+  readonly signal?: AbortSignal | undefined;
+};
+
 export type ObjectInfo = { readonly name: string; readonly bytes: number };
 
 export type Site = {
@@ -29,15 +34,17 @@ export type Site = {
    * alone until the promise settles.
    *
    * Rejects with `exists` when the name holds other bytes, `disk-full`, or `site-unavailable`; after any
-   * of these the object is either whole or absent, never in part, and storing it again is safe.
+   * of these the object is either whole or absent, never in part, and storing it again is safe. So it is
+   * after an abort.
    */
-  put(name: string, parts: readonly Uint8Array[]): Promise<void>;
+  put(name: string, parts: readonly Uint8Array[], options?: CallOptions): Promise<void>;
 
   /**
    * Fills `into` with the object's bytes from `offset` on and resolves with how many there were: fewer
-   * than asked only at the object's end. Rejects with `not-found` or `site-unavailable`.
+   * than asked only at the object's end. Rejects with `not-found` or `site-unavailable`. Once it has settled,
+   * `into` is left alone.
    */
-  read(name: string, offset: number, into: Uint8Array): Promise<number>;
+  read(name: string, offset: number, into: Uint8Array, options?: CallOptions): Promise<number>;
 
   /** The object's size, or undefined when there is none. Rejects with `site-unavailable`. */
   stat(name: string): Promise<ObjectInfo | undefined>;
@@ -60,7 +67,9 @@ export const OBJECT_KINDS = [
   "annex",
   "share-set",
   "receipt",
+  "check",
   "opening",
+  "site-receipt",
   "site",
   "checkpoint",
   "ledger",

@@ -31,7 +31,7 @@ export function listPath(state: string, kind: ObjectKind, after: string | undefi
 
 /** Kinds that a site gives to whoever knows the State's id: whoever verifies a ledger reads them. */
 export const GOVERNANCE_KINDS: readonly ObjectKind[] = OBJECT_KINDS.filter(
-  (kind) => !["shard", "manifest", "wrap", "annex", "site"].includes(kind),
+  (kind) => !["shard", "manifest", "wrap", "annex", "site", "site-receipt"].includes(kind),
 );
 
 const STATUS_OF: Partial<Record<ErrorCode, number>> = {
