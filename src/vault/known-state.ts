@@ -53,12 +53,14 @@ export type Generation = {
  * @param founding payload of the founding charter, whose SHA-256 is the State's id
  * @param document the document that an entry names. It throws when it has none: to go on without a veto
  *   would let whoever hides it decide
+ * @param uncoveredAt for who asks what would follow: when entries count that too few witnesses have cosigned yet
  */
 export function knowState(
   founding: Uint8Array,
   generations: readonly Generation[],
   document: (kind: GoverningKind, id: string) => Uint8Array,
   now: Date,
+  uncoveredAt?: Date,
 ): KnownState {
   const first = readCharter(founding);
   const entries: HistoryEntry[] = [];
@@ -67,7 +69,11 @@ export function knowState(
       if (closedAt !== undefined && position >= closedAt) break;
       const bytes = document(kind as GoverningKind, envelope);
       const at = (charter: Charter): Date | undefined =>
-        log.coveredAt(position, witnessesOf(charter));
+        log.coveredAt(position, witnessesOf(charter)) ??
+        (i > 0 && position <= SUCCESSION_ENTRIES_LAST
+          ? log.coveredAt(position, NO_WITNESSES)
+          : undefined) ??
+        uncoveredAt;
       entries.push({ kind: kind as GoverningKind, bytes, position, generation: i + 1, at });
     }
   }
@@ -77,6 +83,13 @@ export function knowState(
   });
   return knownStateOf(first, history);
 }
+
+/**
+ * A generation begins with its succession, and the charter that follows. They count from the log's own time while
+ * witnesses have not cosigned them: these only know the next ledger when it has been begun.
+ */
+const SUCCESSION_ENTRIES_LAST = 1;
+const NO_WITNESSES = { witnesses: [], quorum: 0 };
 
 /** Whether any generation of the ledger once had this checkpoint. */
 export function hadCheckpoint(
