@@ -15,9 +15,10 @@ import { draftDecision, type Grounds, VALID_DAYS } from "../governance/decide.ts
 import { AGENT_QUOTA } from "../governance/found.ts";
 import { inventoryOf } from "../governance/registers.ts";
 import { seatsOfCards } from "../governance/signatory-key.ts";
+import { openSiteCard } from "../sites/site-card.ts";
 import type { Home } from "../vault/home.ts";
 import { openHome, withState } from "./context.ts";
-import { resolveDecision } from "./decisions.ts";
+import { isFile, resolveDecision } from "./decisions.ts";
 import type { MakeCommand } from "./main.ts";
 import { standingText } from "./paper.ts";
 import { momentFlag, refuseRegisterNames, registerNames, sayProposed } from "./proposed.ts";
@@ -46,6 +47,10 @@ else; it waits, and can be vetoed. When it took effect, propose the same again w
 const NOTHING_REMOVED = `
 In this version sites are directories that remove nothing by themselves: the decision is
 recorded, and whoever runs a site acts on it.`;
+
+const RELEASE = `
+Where signatories are gone, the recovery key can sign it alone (\`decide sign --kit\`): it then waits
+as long as the charter says for that, and any one seat that is left can veto it.`;
 
 /** How each kind makes its order. */
 type Ask = (home: Home, name: string, flags: Flags) => Promise<Plan> | Plan;
@@ -130,7 +135,8 @@ export const proposeCommand: MakeCommand = (terminal) => {
       new Option("--to <key>", "which key can read them then")
         .choices(["recovery", "reader"])
         .makeOptionMandatory(),
-    );
+    )
+    .addHelpText("after", RELEASE);
   kind("destroy", "destroy epochs of a register, at every site, for good", (home, name, flags) => ({
     order: { kind: "destroy", register: registerId(home, name), epochs: [...(flags.epochs ?? [])] },
   }))
@@ -156,7 +162,12 @@ export const proposeCommand: MakeCommand = (terminal) => {
       [],
     )
     .option("--replace <seat=card,…>", "give one seat to other people; several times", collect, [])
-    .option("--witness <name=key,…>", "add a witness, or give it other keys", collect, [])
+    .option(
+      "--witness <card>",
+      "add a witness, or give it other keys: a site's card, or NAME=KEY,KEY",
+      collect,
+      [],
+    )
     .option("--without-witness <name>", "leave a witness out", collect, [])
     .option("--quorum <n>", "witnesses that must have seen what counts", count)
     .option("--review <date>", "when the charter is due for review", momentFlag)
@@ -274,7 +285,7 @@ async function amend(home: Home, _: string, flags: Flags): Promise<Plan> {
   const { changes, review } = flags;
   const said = changes === undefined ? {} : await sectionsIn(changes);
   const seating = await seatingOf(charter, flags);
-  const ledger = ledgerOf(charter, flags);
+  const ledger = await ledgerOf(charter, flags);
   const order = orderOf({
     ...said,
     kind: "amend",
@@ -321,13 +332,19 @@ async function seatingOf(charter: Charter, flags: Flags) {
   return { constitution: { ...charter.constitution, seats: replaced }, people };
 }
 
-function ledgerOf(charter: Charter, flags: Flags): Charter["ledger"] | undefined {
+async function ledgerOf(charter: Charter, flags: Flags): Promise<Charter["ledger"] | undefined> {
   const { witness = [], withoutWitness = [], quorum } = flags;
   if (witness.length === 0 && withoutWitness.length === 0 && quorum === undefined) return undefined;
-  const added = witness.map((text) => {
-    const [name, keys] = splitPair(text);
-    return { name, keys: keys.split(",") };
-  });
+  const added = await Promise.all(
+    witness.map(async (text) => {
+      if (await isFile(text)) {
+        const { card } = openSiteCard(await readFile(text));
+        return { name: card.name, keys: [...card.witness] };
+      }
+      const [name, keys] = splitPair(text);
+      return { name, keys: keys.split(",") };
+    }),
+  );
   const named = new Set([...withoutWitness, ...added.map(({ name }) => name)]);
   for (const name of withoutWitness) {
     if (charter.ledger.witnesses.some((one) => one.name === name)) continue;

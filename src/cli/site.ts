@@ -3,6 +3,7 @@ import { resolve } from "node:path";
 import { Command } from "commander";
 import { ExclaveError } from "../errors.ts";
 import { addSite } from "../governance/sites.ts";
+import { openSiteCard } from "../sites/site-card.ts";
 import type { SiteConfig } from "../vault/home.ts";
 import { openSite } from "../vault/open-sites.ts";
 import { formatSiteAddress, parseSiteAddress, type SiteAddress } from "../vault/site-address.ts";
@@ -11,6 +12,7 @@ import { formatTable } from "./format.ts";
 import type { MakeCommand } from "./main.ts";
 import { sayProposed } from "./proposed.ts";
 import { siteOperatorCommands } from "./site-operator.ts";
+import { siteRequestCommand } from "./site-request.ts";
 
 const ADD_HELP = `
   exclave site add --card lu.card.json               a site that runs \`exclave site serve\`
@@ -90,6 +92,7 @@ export const siteCommand: MakeCommand = (terminal) => {
           : formatTable([["site", "country", "operator", "hazard zone", "at", "", "now"], ...rows]),
       );
     });
+  site.addCommand(siteRequestCommand(terminal));
   for (const command of siteOperatorCommands(terminal)) site.addCommand(command);
   return site;
 };
@@ -132,7 +135,6 @@ async function cardOf(name: string | undefined, flags: SiteFlags): Promise<SiteC
   const bytes = await readFile(flags.card ?? "").catch((cause: unknown) => {
     throw new ExclaveError("usage", `the card ${flags.card} cannot be read`, { cause });
   });
-  const { openSiteCard } = await import("../sites/site-card.ts");
   const { card } = openSiteCard(bytes);
   if (name !== undefined && name !== card.name) {
     throw new ExclaveError("usage", `the card is of site "${card.name}", not of "${name}"`);
