@@ -12,6 +12,7 @@ import { formatTable } from "./format.ts";
 import type { MakeCommand } from "./main.ts";
 import { sayProposed } from "./proposed.ts";
 import { siteOperatorCommands } from "./site-operator.ts";
+import { siteProbeCommand } from "./site-probe.ts";
 import { siteRequestCommand } from "./site-request.ts";
 
 const ADD_HELP = `
@@ -25,7 +26,7 @@ The same operator, or the same hazard zone, for sites that one company runs, or 
 can take: a register is not placed where one of them could read or withhold it alone.
 After a recovery, or when a site has moved: the same again. No decision is needed for that.`;
 
-export const siteCommand: MakeCommand = (terminal) => {
+export const siteCommand: MakeCommand = (terminal, setExit) => {
   const site = new Command("site").description("the places abroad that store");
   site
     .command("add")
@@ -92,6 +93,7 @@ export const siteCommand: MakeCommand = (terminal) => {
           : formatTable([["site", "country", "operator", "hazard zone", "at", "", "now"], ...rows]),
       );
     });
+  site.addCommand(siteProbeCommand(terminal, setExit));
   site.addCommand(siteRequestCommand(terminal));
   for (const command of siteOperatorCommands(terminal)) site.addCommand(command);
   return site;

@@ -3,6 +3,7 @@ import { toHex } from "../crypto/bytes.ts";
 import { sha256 } from "../crypto/hash.ts";
 import { ExclaveError, isExclaveError } from "../errors.ts";
 import { createDirectorySite, readDirectoryMarker } from "../sites/directory.ts";
+import { requireTrustworthy } from "../sites/probe-report.ts";
 import { documentRandom, type SiteDocument, signDocument } from "../vault/documents.ts";
 import { type Home, identityOf, type SiteConfig } from "../vault/home.ts";
 import { openSite, readMarkerOf, readSiteDocument } from "../vault/open-sites.ts";
@@ -10,6 +11,7 @@ import { openAt, parseSiteAddress } from "../vault/site-address.ts";
 import { type Given, give } from "./carry-out.ts";
 import { draftDecision } from "./decide.ts";
 import { openAllSites, publish, requireCurrent, requirePublished } from "./ledger-at-sites.ts";
+import { probeSite } from "./probe-site.ts";
 
 /**
  * Marks a place as this State's, and remembers where it is. The State admits it by decision; until then nothing is
@@ -29,6 +31,7 @@ async function markSite(home: Home, config: SiteConfig, now: Date): Promise<void
       } else await createDirectorySite(address.path, siteDocument(home, config, now));
       break;
     case "s3":
+      await requireHonest(home, config);
       await markBucket(home, config, now);
       break;
     case "remote":
@@ -39,6 +42,13 @@ async function markSite(home: Home, config: SiteConfig, now: Date): Promise<void
     const others = before.sites.filter((site) => site.name !== name);
     return { ...before, sites: [...others, config] };
   });
+}
+
+/** Throws `check-failed` for an engine that gives way to who has its credentials; the report says in what. */
+async function requireHonest(home: Home, config: SiteConfig): Promise<void> {
+  const { report, lock } = await probeSite(home, config);
+  // A bucket that is said not to lock is a rehearsal's.
+  if (lock) requireTrustworthy(report);
 }
 
 async function markBucket(home: Home, config: SiteConfig, now: Date): Promise<void> {
