@@ -8,7 +8,8 @@ const root = join(import.meta.dirname, "..");
 
 /** The house, top to bottom. A file of src/ imports from its own folder and from lower rows only. */
 const layers = [
-  ["cli", "home-daemon", "site-daemon"],
+  ["cli"],
+  ["home-daemon", "site-daemon"],
   ["checks", "continuity", "law"],
   ["registers"],
   ["governance"],

@@ -72,6 +72,7 @@ const COMMANDS: Readonly<Record<string, () => Promise<MakeCommand>>> = {
   restore: async () => (await import("./restore.ts")).restoreCommand,
   check: async () => (await import("./check.ts")).checkCommand,
   repair: async () => (await import("./repair.ts")).repairCommand,
+  pouch: async () => (await import("./pouch.ts")).pouchCommand,
   rebuild: async () => (await import("./rebuild.ts")).rebuildCommand,
   recover: async () => (await import("./recover.ts")).recoverCommand,
   keyholder: async () => (await import("./keyholder.ts")).keyholderCommand,

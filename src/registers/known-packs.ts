@@ -109,7 +109,8 @@ export async function listHeld(
   return failed;
 }
 
-async function listHeldAt(catalog: Catalog, site: Site, index: number): Promise<void> {
+/** The same of one site, whose shards have this index. */
+export async function listHeldAt(catalog: Catalog, site: Site, index: number): Promise<void> {
   const own = `.${String(index).padStart(2, "0")}`;
   let names: string[] = [];
   for await (const name of site.list("shard")) {
