@@ -1,6 +1,7 @@
 import { resolve } from "node:path";
 import { Command } from "commander";
 import { ExclaveError, isExclaveError } from "../errors.ts";
+import { parseByteSize } from "../platform/units.ts";
 import { type PackReport, packPouch, pouchBookPath } from "../registers/pack-pouch.ts";
 import { type ReceiveReport, receivePouch } from "../registers/receive-pouch.ts";
 import { type DeliverReport, deliverPouch } from "../site-daemon/deliver-pouch.ts";
@@ -8,7 +9,6 @@ import { packProgram } from "../site-daemon/program.ts";
 import { readSettings } from "../site-daemon/settings.ts";
 import type { Home } from "../vault/home.ts";
 import { PouchBook } from "../vault/pouch-book.ts";
-import { bytesFlag } from "./bytes-flag.ts";
 import { openHome, withHome } from "./context.ts";
 import { EXIT } from "./exit-codes.ts";
 import { formatBytes, formatTable, formatTime, plural } from "./format.ts";
@@ -61,7 +61,11 @@ function packCommand(terminal: Terminal, setExit: SetExit): Command {
     .argument("<register>")
     .requiredOption("--site <name>", "for which site")
     .requiredOption("--to <dir>", "a folder on the medium: empty, or not there yet")
-    .option("--media-bytes <size>", "take no more of the medium, for instance 2TB", bytesFlag)
+    .option(
+      "--media-bytes <size>",
+      "take no more of the medium, for instance 2TB",
+      (text: string) => parseByteSize(text, "--media-bytes"),
+    )
     .option("--no-program", "leave the program out")
     .option("--again", "pack once more what is on its way: the medium was lost", false)
     .addHelpText("after", PACK_HELP)

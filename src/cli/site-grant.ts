@@ -2,11 +2,11 @@ import { readFile } from "node:fs/promises";
 import { Command } from "commander";
 import { toBase64 } from "../crypto/bytes.ts";
 import { ExclaveError } from "../errors.ts";
+import { parseByteSize } from "../platform/units.ts";
 import { contactOf, type Grant, newGrant, readGrants, writeGrant } from "../site-daemon/grant.ts";
 import { readSettings } from "../site-daemon/settings.ts";
 import { openGrantRequest } from "../sites/grant-request.ts";
 import { fingerprintOf, SELF_SIGNED_BYTES_MAX } from "../sites/self-signed.ts";
-import { bytesFlag } from "./bytes-flag.ts";
 import { formatBytes, formatTable, formatTime } from "./format.ts";
 import { confirmed } from "./passphrase.ts";
 import { type FolderFlag, folderOption } from "./site-folder.ts";
@@ -25,7 +25,7 @@ export function siteGrantCommand(terminal: Terminal): Command {
     .option(
       "--quota <size>",
       "what it may store, for instance 2TB (default: as it asks)",
-      bytesFlag,
+      (text: string) => parseByteSize(text, "--quota"),
     )
     .option("--yes", "the fingerprint was compared: do not ask", false)
     .addHelpText("after", HELP)

@@ -1,8 +1,8 @@
 import { resolve } from "node:path";
 import { Command } from "commander";
+import { parseByteSize } from "../platform/units.ts";
 import { signGrantRequest } from "../sites/grant-request.ts";
 import { fingerprintOf } from "../sites/self-signed.ts";
-import { bytesFlag } from "./bytes-flag.ts";
 import { openHome } from "./context.ts";
 import { formatBytes } from "./format.ts";
 import { writeNewFile } from "./new-file.ts";
@@ -19,7 +19,12 @@ request says which machine writes for the State, the card which key the site has
 export function siteRequestCommand(terminal: Terminal): Command {
   return new Command("request")
     .description("write what a site's operator needs to let this State in")
-    .option("--quota <size>", "what is to be stored there, for instance 2TB", bytesFlag, QUOTA_BYTES)
+    .option(
+      "--quota <size>",
+      "what is to be stored there, for instance 2TB",
+      (text: string) => parseByteSize(text, "--quota"),
+      QUOTA_BYTES,
+    )
     .option("--out <file>", "where to write it (default: STATE-request.json, here)")
     .addHelpText("after", HELP)
     .action(async (flags: { readonly quota: number; readonly out?: string }) => {
