@@ -336,3 +336,19 @@ test("systemd takes the unit, wherever the folder is", {
   const unit = readFileSync(made.unit, "utf8");
   assert.match(unit, /^ExecStart=.*"[^"]*a \\"site\\" of 100%% \$\$HOME" --json$/m);
 });
+
+test("peer: another site is named by its card, and named anew when it has moved", async (t) => {
+  const { folder, exclave, made } = await madeSite(t);
+  const other = await madeSite(t);
+  type Peer = { readonly peer: { readonly name: string }; readonly peers: readonly string[] };
+  for (const card of [other.made.card, other.made.card]) {
+    const { peer, peers } = good(await exclave<Peer>("peer", card));
+    assert.equal(peer.name, "lu");
+    assert.deepEqual(peers, ["lu"]);
+  }
+  const { settings } = await openSiteFiles(folder);
+  const { card } = openSiteCard(readFileSync(other.made.card));
+  assert.deepEqual(settings.peers, [{ name: "lu", url: card.url, signing: card.signing }]);
+  failed(await exclave("peer", join(folder, "site.json")), "malformed");
+  failed(await exclave("peer", `${made.card}.none`), "usage", 2);
+});

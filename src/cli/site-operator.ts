@@ -3,6 +3,7 @@ import type { Command } from "commander";
 import { siteCardCommand } from "./site-card.ts";
 import { siteGrantCommand, siteGrantsCommand } from "./site-grant.ts";
 import { siteInitCommand } from "./site-init.ts";
+import { sitePeerCommand } from "./site-peer.ts";
 import { siteProgramCommand } from "./site-program.ts";
 import { siteServeCommand } from "./site-serve.ts";
 import type { Terminal } from "./terminal.ts";
@@ -13,6 +14,7 @@ export function siteOperatorCommands(terminal: Terminal): readonly Command[] {
     siteCardCommand(terminal),
     siteGrantCommand(terminal),
     siteGrantsCommand(terminal),
+    sitePeerCommand(terminal),
     siteServeCommand(terminal),
     siteProgramCommand(terminal),
   ];

@@ -5,7 +5,7 @@ import { charterFields } from "../charter/charter.ts";
 import { ExclaveError } from "../errors.ts";
 import type { SiteIdentity } from "../sites/site.ts";
 import { siteUrl } from "../sites/site-card.ts";
-import { jsonText, parseEdited, readBounded, writeNewFileIn } from "./folder.ts";
+import { jsonText, parseEdited, readBounded, writeFileIn, writeNewFileIn } from "./folder.ts";
 
 const { shortName, label } = charterFields;
 const SETTINGS_FILE = "site.json";
@@ -76,6 +76,8 @@ const peer = z.strictObject({
   /** Its public key, base64, as on its card. */
   signing: z.string().min(4).max(8192),
 });
+
+type Peer = Readonly<z.infer<typeof peer>>;
 
 /** How the site is called as a witness: a C2SP key name. */
 const keyName = z.string().regex(/^[\x21-\x2a\x2c-\x7e]{1,255}$/);
@@ -178,6 +180,21 @@ export async function findSettings(folder: string): Promise<SiteSettings | undef
     storage: storage.kind === "s3" ? { ...storage, file: from(storage.file) } : storage,
     ...(program === undefined ? {} : { program: from(program) }),
   };
+}
+
+/**
+ * Names another site to pass objections on to, in the place of one of the same name. Returns the names of all of
+ * them. Throws `usage` when there are too many, and as `readSettings` does.
+ */
+export async function addPeer(folder: string, added: Peer): Promise<readonly string[]> {
+  const file = settingsFile(folder);
+  const bytes = await readBounded(file);
+  // Paths stay as they were written.
+  const settings = bytes ? parseEdited(file, bytes, settingsSchema) : await readSettings(folder);
+  const peers = [...settings.peers.filter(({ name }) => name !== added.name), added];
+  const changed = parseEdited(file, jsonText({ ...settings, peers }), settingsSchema);
+  await writeFileIn(file, jsonText(changed));
+  return changed.peers.map(({ name }) => name);
 }
 
 export function identityOfSite(settings: SiteSettings): SiteIdentity {
