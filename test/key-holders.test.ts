@@ -392,7 +392,7 @@ async function divide(nation: Nation, home: Home, purpose: "reshare" | "rotate")
     opened,
     threshold: 3,
     holders: PLAN.keyHolders.holders,
-    sites: [],
+    plan: {},
     folder: nation.path("second"),
     table,
     now: new Date(),
@@ -461,6 +461,29 @@ test("where signatories are gone, the key holders seat others, who wait and can 
   assert.equal(home.charter.constitution.seats[0]?.institution, "Government in exile");
 });
 
+test("key holders release a closed epoch without any seat: the ledger has it, and it waits", async (t) => {
+  const nation = await Nation.found(t);
+  const file = nation.path("release.json");
+  good(
+    await nation.run([
+      ...["decide", "propose", "release", "docs", "--epochs", "65536", "--to", "recovery"],
+      ...["--reason", "Home is gone", "--citation", "Constitution, article 1", "--out", file],
+    ]),
+  );
+  const kits = [1, 2, 4].flatMap((number) => ["--kit", nation.kit(number)]);
+  type Signed = { readonly signed: { readonly terms: readonly string[]; readonly stands: string } };
+  const signed = good(
+    await nation.run<Signed>(
+      ["decide", "sign", file, "--yes", "--passphrases", nation.path("passphrases")].concat(kits),
+    ),
+  );
+  assert.match(signed.signed.terms.join(" "), /recovery key can sign it alone.*unless one seat/);
+  assert.match(signed.signed.stands, /all the signatures that it needs/);
+  type Submitted = { readonly decision: { readonly standing: { readonly status: string } } };
+  const { decision } = good(await nation.run<Submitted>(["decide", "submit", file]));
+  assert.equal(decision.standing.status, "waiting");
+});
+
 test("a trial that gets key holders keeps its key file until each has opened their kit", async (t) => {
   const state = await TestState.found(t);
   state.write("record", "what a trial knows");
@@ -481,7 +504,7 @@ test("a trial that gets key holders keeps its key file until each has opened the
     opened: [],
     threshold: 3,
     holders: PLAN.keyHolders.holders,
-    sites: [],
+    plan: {},
     folder: state.path("ceremony"),
     table,
     now: new Date(),

@@ -3,7 +3,7 @@ import assert from "node:assert/strict";
 import { join } from "node:path";
 import { type TestContext, test } from "node:test";
 import fc from "fast-check";
-import { isExclaveError } from "../src/errors.ts";
+import { ExclaveError, isExclaveError } from "../src/errors.ts";
 import { objectName, readText, text } from "../src/sites/conformance.ts";
 import { createDirectorySite, openDirectorySite } from "../src/sites/directory.ts";
 import { type Fault, faulty } from "../src/sites/fault.ts";
@@ -120,4 +120,92 @@ test("it waits for every site to be done with the bytes, also when the quorum is
   release.resolve();
   await done;
   assert.equal(await readText(places[2]!.bare, name, 9), "whole");
+});
+
+/** A site that takes a put and never says that it is done, until it is aborted. */
+function endless(bare: Site, puts: string[]): Site {
+  return {
+    identity: bare.identity,
+    put: (object, _parts, { signal } = {}) =>
+      new Promise((_, reject) => {
+        puts.push(object);
+        const abort = (): void => reject(new ExclaveError("site-unavailable", "given up"));
+        if (signal?.aborted) abort();
+        signal?.addEventListener("abort", abort);
+      }),
+    read: (object, offset, into) => bare.read(object, offset, into),
+    stat: (object) => bare.stat(object),
+    list: (kind) => bare.list(kind),
+  };
+}
+
+test("a site that is late, long after the quorum, is given up and is owed what it lacks from then on", async (t) => {
+  const [first, second, third] = await placesWith(t, [undefined, undefined, undefined]);
+  const puts: string[] = [];
+  const slow = { name: "s2", site: endless(third!.bare, puts) };
+  const places = [first!.place, second!.place, slow];
+  const quorum = new QuorumWriter(places, 2, { graceMsMin: 1, graceFactor: 0 });
+  const missing: (readonly number[])[] = [];
+  for (const seed of ["a", "b"]) {
+    const object = { name: objectName("shard", seed), parts: [text(seed)] };
+    missing.push(await quorum.putEach(() => object));
+  }
+  assert.deepEqual(missing, [[2], [2]]);
+  assert.deepEqual([...quorum.failedSites], [["s2", "late: given up"]]);
+  assert.deepEqual(puts, [objectName("shard", "a")]);
+});
+
+test("a site that is late with a write of several steps is given up in the one it is at", async (t) => {
+  const [first, second] = await placesWith(t, [undefined, undefined]);
+  const puts: string[] = [];
+  const places = [first!.place, { name: "s1", site: endless(second!.bare, puts) }];
+  const quorum = new QuorumWriter(places, 1, { graceMsMin: 1, graceFactor: 0 });
+  const steps = [objectName("wrap", "a"), objectName("wrap", "b")];
+  const missing = await quorum.each(async (site) => {
+    for (const step of steps) await site.put(step, [text("x")]);
+  });
+  assert.deepEqual(missing, [1]);
+  assert.deepEqual(puts, steps.slice(0, 1));
+});
+
+test("nobody is late before the quorum has confirmed", async (t) => {
+  const release = Promise.withResolvers<void>();
+  const hold: Fault = { kind: "hold", until: release.promise };
+  const [first, second, third] = await placesWith(t, [undefined, hold, undefined]);
+  const puts: string[] = [];
+  const places = [first!.place, second!.place, { name: "s2", site: endless(third!.bare, puts) }];
+  const quorum = new QuorumWriter(places, 2, { graceMsMin: 1, graceFactor: 0 });
+  let settled = false;
+  const done = quorum.putEverywhere(name, text("whole")).then(() => {
+    settled = true;
+  });
+  while (!(await first!.bare.stat(name)));
+  assert.equal(settled, false);
+  release.resolve();
+  await done;
+  assert.deepEqual([...quorum.failedSites], [["s2", "late: given up"]]);
+});
+
+test("a site that cannot abort is waited for beyond its grace, and is not late when it is done", async (t) => {
+  const release = Promise.withResolvers<void>();
+  const hold: Fault = { kind: "hold", until: release.promise };
+  const [first, second] = await placesWith(t, [undefined, hold]);
+  const aborted = Promise.withResolvers<void>();
+  const watched: Site = {
+    ...(second!.place as { readonly site: Site }).site,
+    put: (object, parts, options) => {
+      options?.signal?.addEventListener("abort", () => aborted.resolve());
+      return (second!.place as { readonly site: Site }).site.put(object, parts);
+    },
+  };
+  const quorum = new QuorumWriter([first!.place, { name: "s1", site: watched }], 1, {
+    graceMsMin: 1,
+    graceFactor: 0,
+  });
+  const done = quorum.putEverywhere(name, text("whole"));
+  await aborted.promise;
+  release.resolve();
+  await done;
+  assert.deepEqual([...quorum.failedSites], []);
+  assert.equal(await readText(second!.bare, name, 9), "whole");
 });

@@ -20,7 +20,7 @@ import type { Terminal } from "./terminal.ts";
 
 const PLAN_BYTES_MAX = 256 * 1024;
 /** The key holders of a plan, and where the sites are, as a founding plan has them. */
-const planSchema = foundingPlanSchema.pick({ keyHolders: true, sites: true });
+const planSchema = foundingPlanSchema.pick({ keyHolders: true, sites: true, program: true });
 
 const TEXTS = {
   reshare: {
@@ -100,7 +100,7 @@ async function divide(
       opened: source.opened,
       threshold: plan.keyHolders.threshold,
       holders: plan.keyHolders.holders,
-      sites: plan.sites ?? [],
+      plan,
       folder,
       table,
       now,

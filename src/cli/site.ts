@@ -11,6 +11,7 @@ import { openHome, withState } from "./context.ts";
 import { formatTable } from "./format.ts";
 import type { MakeCommand } from "./main.ts";
 import { sayProposed } from "./proposed.ts";
+import { siteLimitCommand } from "./site-limit.ts";
 import { siteOperatorCommands } from "./site-operator.ts";
 import { siteProbeCommand } from "./site-probe.ts";
 import { siteRequestCommand } from "./site-request.ts";
@@ -93,6 +94,7 @@ export const siteCommand: MakeCommand = (terminal, setExit) => {
           : formatTable([["site", "country", "operator", "hazard zone", "at", "", "now"], ...rows]),
       );
     });
+  site.addCommand(siteLimitCommand(terminal));
   site.addCommand(siteProbeCommand(terminal, setExit));
   site.addCommand(siteRequestCommand(terminal));
   for (const command of siteOperatorCommands(terminal)) site.addCommand(command);

@@ -25,7 +25,14 @@ export const REQUESTS_PER_HOLDER = 10;
 /** What all kits of a ceremony say alike. */
 export type KitDetails = Pick<
   Kit,
-  "state" | "stateName" | "foundingHash" | "charterHash" | "checkpoint" | "witnessKeys" | "sites"
+  | "state"
+  | "stateName"
+  | "foundingHash"
+  | "charterHash"
+  | "checkpoint"
+  | "witnessKeys"
+  | "sites"
+  | "program"
 >;
 
 /** Who gets a share, and what it is sealed with: all holders of a set with passphrases, or none. */
@@ -125,7 +132,8 @@ async function sealKit(
             ? {}
             : { duressPassphrase: holder.duressPassphrase }),
         });
-  const { state, stateName, foundingHash, charterHash, checkpoint, witnessKeys, sites } = details;
+  const { state, stateName, foundingHash, charterHash, checkpoint, witnessKeys, sites, program } =
+    details;
   const kit: Kit = {
     kind: "kit",
     format: 1,
@@ -138,6 +146,7 @@ async function sealKit(
     ...(checkpoint === undefined ? {} : { checkpoint }),
     witnessKeys,
     sites,
+    ...(program === undefined ? {} : { program }),
     set,
     holder: holder.office,
     index: share.index,

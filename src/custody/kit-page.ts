@@ -138,6 +138,9 @@ function factsTable(kit: Kit, kitBytes: Uint8Array): string {
           ],
         ] as const)),
     ...kit.witnessKeys.map((key, i) => [`Witness ${i + 1}`, `<code>${shown(key)}</code>`] as const),
+    ...(kit.program === undefined
+      ? []
+      : ([["The program that the sites keep (SHA-256)", hash(kit.program)]] as const)),
     ["This kit file (SHA-256)", hash(toHex(sha256(kitBytes)))],
     ["Instructions", `version ${INSTRUCTIONS_VERSION}`],
   ];

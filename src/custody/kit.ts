@@ -69,6 +69,8 @@ const kitSchema = z
       )
       .max(32)
       .readonly(),
+    /** SHA-256 of the packed program that the sites hold. */
+    program: hash.optional(),
     set: shareSetSchema,
     /** An office or a label, so that the five kits on a table can be told apart; needs no person's name. */
     holder: label,

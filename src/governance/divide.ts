@@ -45,7 +45,8 @@ export type DivideOptions = {
   readonly opened: readonly OpenedShare[];
   readonly threshold: number;
   readonly holders: readonly KeyHolder[];
-  readonly sites: Parameters<typeof kitDetails>[1];
+  /** For the kits: where the sites are, and the program that they hold. */
+  readonly plan: Parameters<typeof kitDetails>[1];
   readonly folder: string;
   readonly table: Table;
   readonly now: Date;
@@ -87,7 +88,7 @@ export async function divideKey(
 }
 
 async function kitsOf(
-  { home, threshold, holders, sites, folder, table, now }: DivideOptions,
+  { home, threshold, holders, plan, folder, table, now }: DivideOptions,
   secret: Uint8Array,
   key: RecoveryKey,
   people: People,
@@ -100,7 +101,7 @@ async function kitsOf(
     shares: { ...publicPart, shareCommitments: [...publicPart.shareCommitments] },
     holders: holdersOf(holders, people.salt),
   };
-  const details = await kitDetails(home, sites);
+  const details = await kitDetails(home, plan);
   return { recovery, kits: await makeKits({ set, details, holders, folder, table, now }) };
 }
 

@@ -25,7 +25,8 @@ import { signRecord } from "./records.ts";
 /** A seat's end, when the plan says nothing. */
 const SEAT_YEARS = 5;
 const YEAR_MS = 365 * 86_400_000;
-const RELEASE_DELAY_SECONDS = { pilot: 86_400, state: 2 * 86_400 };
+/** How long a release that the recovery key alone signed waits, by preset. */
+export const RELEASE_DELAY_SECONDS = { pilot: 86_400, state: 2 * 86_400 };
 const HOLDERS_MAX = 32;
 
 const text = z.string().min(1).max(200);
@@ -74,6 +75,11 @@ export const foundingPlanSchema = z.strictObject({
     .array(z.strictObject({ name: text, country, operator: text, where: z.string().max(500) }))
     .max(32)
     .optional(),
+  /** SHA-256 of the packed program that the sites will hold: `exclave site program` says it. For the kits. */
+  program: z
+    .string()
+    .regex(/^[0-9a-f]{64}$/)
+    .optional(),
 });
 export type FoundingPlan = z.infer<typeof foundingPlanSchema>;
 
@@ -88,6 +94,8 @@ export type FoundStateOptions = {
   readonly now: Date;
   /** How long constitutional decisions wait, in place of the preset's days: for a demo, and no State. */
   readonly timelockSeconds?: number;
+  /** The same of releases by the recovery key alone. */
+  readonly releaseDelaySeconds?: number;
 };
 
 /**
@@ -117,7 +125,7 @@ export async function foundState(
     const home = await createState(building, draft, { now });
     const kits = await makeKits({
       set,
-      details: await kitDetails(home, plan.sites ?? []),
+      details: await kitDetails(home, plan),
       holders,
       folder,
       table,
@@ -135,7 +143,13 @@ export async function foundState(
   }
 }
 
-function charterPlan({ plan, seatKeys, now, timelockSeconds }: FoundStateOptions) {
+function charterPlan({
+  plan,
+  seatKeys,
+  now,
+  timelockSeconds,
+  releaseDelaySeconds,
+}: FoundStateOptions) {
   const people = peopleOf([
     ...plan.seats.flatMap((seat) => seat.people.map(({ name }) => name)),
     ...plan.keyHolders.holders.map(({ name }) => name),
@@ -160,7 +174,7 @@ function charterPlan({ plan, seatKeys, now, timelockSeconds }: FoundStateOptions
     now,
     constitution: timelockSeconds === undefined ? preset : withTimelock(preset, timelockSeconds),
     people,
-    releaseDelaySeconds: RELEASE_DELAY_SECONDS[plan.preset],
+    releaseDelaySeconds: releaseDelaySeconds ?? RELEASE_DELAY_SECONDS[plan.preset],
   };
 }
 
@@ -194,7 +208,10 @@ export function holdersOf(holders: readonly KeyHolder[], salt: string) {
 }
 
 /** What the kits of this State say, as its ledger stands. */
-export async function kitDetails(home: Home, sites: KitDetails["sites"]): Promise<KitDetails> {
+export async function kitDetails(
+  home: Home,
+  { sites = [], program }: Pick<FoundingPlan, "sites" | "program">,
+): Promise<KitDetails> {
   const head = await home.withLedger((log) => log.head());
   const { origin, size, root } = head;
   return {
@@ -205,6 +222,7 @@ export async function kitDetails(home: Home, sites: KitDetails["sites"]): Promis
     checkpoint: { origin, size, root: toHex(root) },
     witnessKeys: home.charter.ledger.witnesses.flatMap(({ keys }) => keys),
     sites,
+    ...(program === undefined ? {} : { program }),
   };
 }
 

@@ -31,6 +31,7 @@ import { isOpen, type SitePlace } from "../vault/open-sites.ts";
 import { shardName } from "../vault/shard.ts";
 import {
   FETCH_DONE,
+  FETCH_LATE,
   FETCH_NOT_FOUND,
   FETCH_REQUESTS_MAX,
   FETCH_SHORT,
@@ -42,6 +43,7 @@ import {
   type ReadTask,
   type ReadWorkerData,
 } from "./read-messages.ts";
+import { ShardSpeeds } from "./shard-speeds.ts";
 
 export type ReadPool = WorkerPool<ReadTask, ReadResult, FetchMessage | ProblemMessage>;
 
@@ -67,6 +69,8 @@ export function startReadPool(options: {
     { length: options.workers },
     () => new Int32Array(new SharedArrayBuffer((1 + FETCH_REQUESTS_MAX) * 4)),
   );
+  const speeds = new ShardSpeeds(options.places.length);
+  const fetching = { ...options, speeds };
   return new WorkerPool<ReadTask, ReadResult, FetchMessage | ProblemMessage>({
     script: new URL(`./read-worker${import.meta.url.slice(-3)}`, import.meta.url),
     workers: options.workers,
@@ -78,45 +82,57 @@ export function startReadPool(options: {
         GATHER_BYTES_MIN,
       ),
       fetch: controls[worker] ?? new Int32Array(new SharedArrayBuffer(4)),
+      speeds: speeds.shared,
       numericOwner: options.numericOwner,
     }),
     onMessage: (message, worker) => {
       if (message.type === "problem") options.onProblem(message.problem);
-      else void answerFetch(message, options, controls[worker]);
+      else void answerFetch(message, fetching, controls[worker]);
     },
   });
 }
 
 async function answerFetch(
   { requests }: FetchMessage,
-  options: { readonly places: readonly SitePlace[]; readonly strict?: boolean },
+  options: {
+    readonly places: readonly SitePlace[];
+    readonly strict?: boolean;
+    readonly speeds: ShardSpeeds;
+  },
   control: Int32Array | undefined,
 ): Promise<void> {
   if (!control) return;
   await Promise.all(
-    requests.map(async ({ id, index, offset, into }, i) => {
+    requests.map(async ({ id, index, offset, into, mayBeLate }, i) => {
       const name = shardName(parseId("DispersalId", id), index);
       const home = options.places.slice(index, index + 1);
       const others = options.strict ? [] : options.places.filter((_, place) => place !== index);
-      control[1 + i] = await fetchFrom([...home, ...others], name, offset, into);
+      control[1 + i] = await options.speeds.timed(index, into.length, mayBeLate, (signal) =>
+        fetchFrom([...home, ...others], name, offset, into, signal),
+      );
     }),
   );
   Atomics.store(control, 0, 0);
   Atomics.notify(control, 0);
 }
 
-/** Looks where the shard belongs, then everywhere: sites may have been given in another order. */
+/**
+ * Looks where the shard belongs, then everywhere: sites may have been given in another order. When it is
+ * given up, it settles only after whoever fills `into` has let go of it.
+ */
 async function fetchFrom(
   places: readonly SitePlace[],
   name: string,
   offset: number,
   into: Uint8Array,
+  signal: AbortSignal | undefined,
 ): Promise<number> {
   let status = FETCH_UNAVAILABLE;
   for (const place of places) {
+    if (signal?.aborted) return FETCH_LATE;
     if (!isOpen(place)) continue;
     try {
-      const got = await place.site.read(name, offset, into);
+      const got = await place.site.read(name, offset, into, { signal });
       if (got === into.length) return FETCH_DONE;
       status = FETCH_SHORT;
     } catch (error) {
@@ -124,7 +140,7 @@ async function fetchFrom(
       if (error.code === "not-found" && status !== FETCH_SHORT) status = FETCH_NOT_FOUND;
     }
   }
-  return status;
+  return signal?.aborted ? FETCH_LATE : status;
 }
 
 /** Chunks asked of a worker at once, in bytes. */

@@ -1,5 +1,5 @@
 /** What the main thread and the workers that read (restore, check, rebuild) say to each other. */
-import type { ShardProblem } from "../vault/gather.ts";
+import { LATE, type ShardProblem } from "../vault/gather.ts";
 import type { EpochContext } from "../vault/identifiers.ts";
 import type { KnownIdsGeneration } from "../vault/known-ids.ts";
 
@@ -10,6 +10,8 @@ export type ReadWorkerData = {
   readonly gatherBytes: number;
   /** Word 0: 1 while a fetch is under way; then one `FETCH_*` for each request. */
   readonly fetch: Int32Array<SharedArrayBuffer>;
+  /** What to expect of each shard index; see `ShardSpeeds`. */
+  readonly speeds: Int32Array<SharedArrayBuffer>;
   readonly numericOwner: boolean;
 };
 
@@ -28,10 +30,12 @@ export const FETCH_DONE = 0;
 export const FETCH_NOT_FOUND = 1;
 export const FETCH_UNAVAILABLE = 2;
 export const FETCH_SHORT = 3;
+export const FETCH_LATE = 4;
 export const FETCH_REASONS: Readonly<Record<number, string>> = {
   [FETCH_NOT_FOUND]: "the site has no such shard",
   [FETCH_UNAVAILABLE]: "the site does not answer",
   [FETCH_SHORT]: "the shard is cut short",
+  [FETCH_LATE]: LATE,
 };
 
 /** Asks the main thread to fill each `into`, a view of the worker's shared memory. */
@@ -42,6 +46,7 @@ export type FetchMessage = {
     readonly index: number;
     readonly offset: number;
     readonly into: Uint8Array;
+    readonly mayBeLate: boolean;
   }[];
 };
 

@@ -29,6 +29,7 @@ import {
   type ReadTask,
   type ReadWorkerData,
 } from "./read-messages.ts";
+import { slownessOf } from "./shard-speeds.ts";
 
 const data = workerData as ReadWorkerData;
 const HAS_KEY = "this worker has an epoch's key";
@@ -77,11 +78,12 @@ function fetchAhead(requests: readonly ShardRequest[]): void {
 function beginFetch(requests: readonly ShardRequest[]): void {
   const message: FetchMessage = {
     type: "fetch",
-    requests: requests.map(({ id, index, offset, bytes, at }) => ({
+    requests: requests.map(({ id, index, offset, bytes, at, mayBeLate = false }) => ({
       id,
       index,
       offset,
       into: kernel.view(at, bytes),
+      mayBeLate,
     })),
   };
   Atomics.store(data.fetch, 0, 1);
@@ -117,10 +119,15 @@ const gather: GatherOptions = {
     const message: ProblemMessage = { type: "problem", problem };
     post(message);
   },
-  prefer: (n) =>
-    Array.from({ length: n }, (_, i) => i).sort(
-      (a, b) => (failures.get(a) ?? 0) - (failures.get(b) ?? 0) || a - b,
-    ),
+  prefer: (n) => {
+    const slowness = slownessOf(data.speeds, n);
+    return Array.from({ length: n }, (_, i) => i).sort(
+      (a, b) =>
+        (failures.get(a) ?? 0) - (failures.get(b) ?? 0) ||
+        (slowness[a] ?? 0) - (slowness[b] ?? 0) ||
+        a - b,
+    );
+  },
 };
 
 const chunks = data.epoch

@@ -44,27 +44,28 @@ export function faulty(site: Site, plan: FaultPlan): Site {
   };
   return {
     identity: site.identity,
-    async put(name, parts) {
+    async put(name, parts, options) {
       const fault = await begin("put", name);
       if (fault?.kind === "fail-during") {
         const whole = Buffer.concat(parts);
-        await site.put(name, [whole.subarray(0, Math.floor(whole.length / 2))]);
+        await site.put(name, [whole.subarray(0, Math.floor(whole.length / 2))], options);
         throw errorOf(fault);
       }
-      await site.put(name, parts);
+      await site.put(name, parts, options);
       if (fault?.kind === "fail-after") throw errorOf(fault);
     },
-    async read(name, offset, into) {
+    async read(name, offset, into, options) {
       const fault = await begin("read", name);
       if (fault?.kind === "missing") throw new ExclaveError("not-found", `no object ${name}`);
       if (fault?.kind === "fail-during") {
-        await site.read(name, offset, into.subarray(0, Math.floor(into.length / 2)));
+        await site.read(name, offset, into.subarray(0, Math.floor(into.length / 2)), options);
         throw errorOf(fault);
       }
       if (fault?.kind === "short-read") {
-        return site.read(name, offset, into.subarray(0, Math.min(fault.bytes, into.length)));
+        const some = into.subarray(0, Math.min(fault.bytes, into.length));
+        return site.read(name, offset, some, options);
       }
-      const got = await site.read(name, offset, into);
+      const got = await site.read(name, offset, into, options);
       if (fault?.kind === "fail-after") throw errorOf(fault);
       if (fault?.kind === "wrong-bytes") into[0] = (into[0] ?? 0) ^ 1;
       return got;

@@ -2,7 +2,7 @@ import assert from "node:assert/strict";
 import { test } from "node:test";
 import { setImmediate as turn } from "node:timers/promises";
 import fc from "fast-check";
-import { listed, objectName } from "./conformance.ts";
+import { code, listed, objectName } from "./conformance.ts";
 import { limited } from "./limit.ts";
 import type { Site } from "./site.ts";
 
@@ -128,5 +128,29 @@ test("however calls end, the bound holds, none is lost and the places come back"
       },
     ),
     { numRuns: process.env.SLOW ? 2000 : 50 },
+  );
+});
+
+test("a call that is given up while it waits its turn leaves the queue, and the others keep theirs", async () => {
+  const { site, started } = slowSite();
+  const slow = limited(site, 1);
+  const abort = new AbortController();
+  const { signal } = abort;
+  const first = slow.put("first", []);
+  const given = [
+    slow.put("given up", [], { signal }),
+    slow.read("given up", 0, new Uint8Array(1), { signal }),
+  ];
+  const last = slow.put("last", []);
+  abort.abort();
+  for (const one of given) await assert.rejects(one, code("site-unavailable"));
+  for (const _ of ["first", "last"]) {
+    started.at(-1)?.end.resolve();
+    await turn();
+  }
+  await Promise.all([first, last]);
+  assert.deepEqual(
+    started.map(({ what }) => what),
+    ["put first", "put last"],
   );
 });

@@ -123,3 +123,11 @@ test("a listing is passed on as it is, with its end and its error", async (t) =>
   assert.deepEqual(await listed(site, "shard"), names.toSorted());
   await assert.rejects(listed(site, "shard"), code("site-unavailable"));
 });
+
+test("a call that was given up is not tried again", async (t) => {
+  const { site, calls } = await retried(t, () => ({ kind: "fail-before" }));
+  const how = { signal: AbortSignal.abort() };
+  await assert.rejects(site.put(name, [text("x")], how), code("site-unavailable"));
+  await assert.rejects(site.read(name, 0, new Uint8Array(1), how), code("site-unavailable"));
+  assert.equal(calls.length, 2);
+});

@@ -21,20 +21,22 @@ const DEFAULT: RetryOptions = { attemptsMax: 3, firstDelayMs: 50 };
  */
 export function retrying(site: Site, options: RetryOptions = DEFAULT): Site {
   const { wait = delay } = options;
-  const attempt = async <T>(call: () => Promise<T>): Promise<T> => {
+  const attempt = async <T>(call: () => Promise<T>, signal?: AbortSignal): Promise<T> => {
     for (let tried = 1, waitMs = options.firstDelayMs; ; tried++, waitMs *= 2) {
       try {
         return await call();
       } catch (error) {
-        if (tried >= options.attemptsMax || !isExclaveError(error, "site-unavailable")) throw error;
+        const isFinal = tried >= options.attemptsMax || signal?.aborted === true;
+        if (isFinal || !isExclaveError(error, "site-unavailable")) throw error;
       }
       await wait(waitMs);
     }
   };
   return {
     identity: site.identity,
-    put: (name, parts) => attempt(() => site.put(name, parts)),
-    read: (name, offset, into) => attempt(() => site.read(name, offset, into)),
+    put: (name, parts, how) => attempt(() => site.put(name, parts, how), how?.signal),
+    read: (name, offset, into, how) =>
+      attempt(() => site.read(name, offset, into, how), how?.signal),
     stat: (name) => attempt(() => site.stat(name)),
     list: (kind) => site.list(kind),
   };

@@ -39,7 +39,12 @@ export type ShardRequest = {
   readonly offset: number;
   readonly bytes: number;
   readonly at: number;
+  /** Others could be asked instead: it may be given up, as `LATE`, when it takes unusually long. */
+  readonly mayBeLate?: boolean;
 };
+
+/** Why a request failed that was given up. It says nothing about the shard. */
+export const LATE = "the site is slow";
 
 /** Fetches all, in parallel; for each, undefined when the bytes are there, else why not. */
 export type ShardFetch = (requests: readonly ShardRequest[]) => readonly (string | undefined)[];
@@ -82,6 +87,8 @@ export class GatheredPack {
   readonly ref: DispersedRef;
   readonly #options: GatherOptions;
   readonly #bad = new Set<number>();
+  /** Those that were given up once: of this pack they are asked last, and then waited for. */
+  readonly #late = new Set<number>();
   readonly #fronts = new Map<number, ShardFront>();
   /** Plaintext of the pack from `#windowStart`, `#windowLength` bytes of it, up to the end of a row. */
   readonly #window: Uint8Array;
@@ -250,13 +257,19 @@ export class GatheredPack {
   }
 
   #rowRequests(indices: readonly number[], firstRow: number, rows: number): ShardRequest[] {
-    return indices.map((index) => ({
-      id: this.ref.id,
-      index,
-      offset: frontBytes(this.ref) + firstRow * BLOCK_BYTES,
-      bytes: rows * BLOCK_BYTES,
-      at: this.#roomOf(index),
-    }));
+    const offset = frontBytes(this.ref) + firstRow * BLOCK_BYTES;
+    return indices.map((index) => this.#request(index, offset, rows * BLOCK_BYTES));
+  }
+
+  #request(index: number, offset: number, bytes: number): ShardRequest {
+    const mayBeLate = !this.#late.has(index) && this.#hasSpare();
+    return { id: this.ref.id, index, offset, bytes, at: this.#roomOf(index), mayBeLate };
+  }
+
+  /** Whether more shards are left than it takes, slow ones not counted. */
+  #hasSpare(): boolean {
+    const { k, n } = this.ref;
+    return n - new Set([...this.#bad, ...this.#late]).size > k;
   }
 
   /** The k data pieces' blocks of these rows, verified, in the kernel's memory. */
@@ -273,7 +286,7 @@ export class GatheredPack {
       for (const [i, index] of indices.entries()) {
         const failure = failures[i] ?? this.#damage(index, firstRow, rows);
         if (failure === undefined) good.add(index);
-        else this.#reject(index, failure);
+        else this.#setAside(index, failure);
       }
     }
     const wanted = Array.from({ length: k }, (_, i) => i).filter((index) => !good.has(index));
@@ -323,7 +336,8 @@ export class GatheredPack {
         `pack ${pack} needs ${k} good shards of its ${n} and has ${good}`,
       );
     }
-    return left.slice(0, count);
+    const isLate = (index: number): boolean => this.#late.has(index);
+    return [...left.filter((index) => !isLate(index)), ...left.filter(isLate)].slice(0, count);
   }
 
   /** Fetches and verifies the fronts of these shards that are not known; rejects those that are not good. */
@@ -331,12 +345,12 @@ export class GatheredPack {
     const bytes = frontBytes(this.ref);
     const requests = indices
       .filter((index) => !this.#fronts.has(index))
-      .map((index) => ({ id: this.ref.id, index, offset: 0, bytes, at: this.#roomOf(index) }));
+      .map((index) => this.#request(index, 0, bytes));
     if (requests.length === 0) return;
     const failures = this.#options.fetch(requests);
     for (const [i, { index, at }] of requests.entries()) {
       const why = failures[i] ?? this.#keepFront(index, this.#options.kernel.view(at, bytes));
-      if (why !== undefined) this.#reject(index, why);
+      if (why !== undefined) this.#setAside(index, why);
     }
   }
 
@@ -357,7 +371,12 @@ export class GatheredPack {
     }
   }
 
-  #reject(index: number, why: string): void {
+  /** Not to be asked again for what has failed; what was only late, last of all. */
+  #setAside(index: number, why: string): void {
+    if (why === LATE) {
+      this.#late.add(index);
+      return;
+    }
     this.#bad.add(index);
     this.#fronts.delete(index);
     this.#options.onProblem({ shard: shardName(this.ref.id, index), index, why });

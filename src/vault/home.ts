@@ -57,6 +57,8 @@ const siteSchema = z.strictObject({
   at: z.string().min(1).max(4096),
   /** Of one that enforces: the key that it is admitted with. Once it is, the charter says so too. */
   signing: z.string().max(16_384).optional(),
+  /** How much of the link it may take, and when: `bandwidth.ts` reads it. */
+  bandwidth: z.string().max(200).optional(),
 });
 /** A site as home knows it. */
 export type SiteConfig = z.infer<typeof siteSchema>;

@@ -68,6 +68,7 @@ export async function openSite(config: SiteConfig, access: SiteAccess): Promise<
     state: known.id,
     pinned,
     signer: agent,
+    bandwidth: config.bandwidth,
   });
   if (address.kind === "remote") {
     if (pinned) return site;

@@ -5,7 +5,10 @@
 import { resolve } from "node:path";
 import type { PublicSigningKey, SigningKey } from "../crypto/signing.ts";
 import { ExclaveError } from "../errors.ts";
+import { Bandwidth, paced, parseBandwidth } from "../sites/bandwidth.ts";
+import { breaking } from "../sites/circuit.ts";
 import { openDirectorySite } from "../sites/directory.ts";
+import { breakingRemote } from "../sites/enforcing.ts";
 import type { Site, SiteIdentity } from "../sites/site.ts";
 
 export type SiteAddress =
@@ -49,6 +52,8 @@ export type OpenAt = {
   readonly state: string;
   /** Of a site that enforces: the key that it must have; undefined to learn it. */
   readonly pinned?: PublicSigningKey | undefined;
+  /** How much of the link the site may take, as `parseBandwidth` reads it; all of it when absent. */
+  readonly bandwidth?: string | undefined;
   /** Who asks, at a site that enforces; undefined for nobody in particular. */
   readonly signer?: SigningKey | undefined;
 };
@@ -59,6 +64,7 @@ export type OpenedPlace = { readonly site: Site; readonly key?: PublicSigningKey
 /** Opens whatever is at an address. Throws `site-unavailable`, and `untrusted` for another key than is pinned. */
 export async function openAt(address: SiteAddress, options: OpenAt): Promise<OpenedPlace> {
   const { identity, state, pinned, signer } = options;
+  const pace = paceOf(options);
   switch (address.kind) {
     case "directory":
       return { site: await openDirectorySite(address.path, identity) };
@@ -71,12 +77,19 @@ export async function openAt(address: SiteAddress, options: OpenAt): Promise<Ope
         state,
         site: pinned,
         signer,
+        ...(pace ? { pace: pace.take } : {}),
       });
-      return { site, key: site.key };
+      return { site: breakingRemote(site), key: site.key };
     }
     case "s3": {
       const { openS3SiteFile } = await import("../sites/s3-file.ts");
-      return { site: await openS3SiteFile(address.file, identity) };
+      const site = await openS3SiteFile(address.file, identity);
+      return { site: breaking(pace ? paced(site, pace) : site) };
     }
   }
+}
+
+function paceOf({ identity, bandwidth }: OpenAt): Bandwidth | undefined {
+  if (bandwidth === undefined) return undefined;
+  return new Bandwidth(parseBandwidth(bandwidth, `the bandwidth of site ${identity.name}`));
 }

@@ -1,0 +1,106 @@
+import assert from "node:assert/strict";
+import { type TestContext, test } from "node:test";
+import { emptyDirectory } from "../../test/support/remote-site.ts";
+import { ExclaveError } from "../errors.ts";
+import { breaking } from "./circuit.ts";
+import { code, listed, objectName, readText, testSite, text } from "./conformance.ts";
+import { type Fault, faulty } from "./fault.ts";
+import type { Site } from "./site.ts";
+
+const name = objectName("shard", "circuit");
+const START = Date.parse("2026-01-05T10:00:00Z");
+const UNAVAILABLE: Fault = { kind: "fail-before" };
+
+/** A site behind a circuit of three failures and a minute, what it does next, and the calls that reached it. */
+async function broken(t: TestContext) {
+  const bare = await emptyDirectory(t);
+  const state: { fault: Fault | undefined; seconds: number; calls: number } = {
+    fault: UNAVAILABLE,
+    seconds: 0,
+    calls: 0,
+  };
+  const site = breaking(
+    faulty(bare, () => {
+      state.calls++;
+      return state.fault;
+    }),
+    { failuresMax: 3, pauseMs: 60_000, now: () => new Date(START + state.seconds * 1000) },
+  );
+  return { bare, site, state };
+}
+
+async function failThrice(site: Site): Promise<void> {
+  await assert.rejects(site.stat(name), code("site-unavailable"));
+  await assert.rejects(site.put(name, []), code("site-unavailable"));
+  await assert.rejects(listed(site, "shard"), code("site-unavailable"));
+}
+
+test("a site that failed so often one time after another is left alone, and it is said for how long", async (t) => {
+  const { site, state } = await broken(t);
+  await failThrice(site);
+  assert.equal(state.calls, 3);
+  state.fault = undefined;
+  for (const call of [
+    () => site.put(name, [text("x")]),
+    () => site.read(name, 0, new Uint8Array(1)),
+    () => site.stat(name),
+    () => listed(site, "shard"),
+  ]) {
+    await assert.rejects(call, (error: Error) => {
+      assert.equal(
+        error.message,
+        "site kn has not answered since 2026-01-05T10:00:00Z (3 calls one after another); it is not asked again before 2026-01-05T10:01:00Z",
+      );
+      return code("site-unavailable")(error);
+    });
+  }
+  assert.equal(state.calls, 3);
+});
+
+test("after the pause one call tries; when it goes well all is as before", async (t) => {
+  const { site, state } = await broken(t);
+  await failThrice(site);
+  const release = Promise.withResolvers<void>();
+  state.fault = { kind: "hold", until: release.promise };
+  state.seconds = 60;
+  const trying = site.put(name, [text("x")]);
+  await assert.rejects(site.stat(name), /not asked again/, "one, and no more");
+  release.resolve();
+  await trying;
+  state.fault = undefined;
+  assert.equal(await readText(site, name, 9), "x");
+  assert.deepEqual(await listed(site, "shard"), [name]);
+});
+
+test("after the pause one call tries; when it fails the site is left alone once more", async (t) => {
+  const { site, state } = await broken(t);
+  await failThrice(site);
+  state.seconds = 61;
+  await assert.rejects(site.stat(name), /a fault that a test asked for/);
+  await assert.rejects(site.stat(name), /since 2026-01-05T10:00:00Z .*before 2026-01-05T10:02:01Z/);
+  assert.equal(state.calls, 4);
+});
+
+test("failures with an answer between them are not one after another", async (t) => {
+  const { site, state } = await broken(t);
+  for (let i = 0; i < 9; i++) {
+    state.fault = i % 3 === 2 ? undefined : UNAVAILABLE;
+    await site.stat(name).catch(() => undefined);
+  }
+  assert.equal(state.calls, 9);
+});
+
+test("an answer that is no good is an answer", async (t) => {
+  const { site, state } = await broken(t);
+  const errors = ["not-found", "exists", "refused", "disk-full"] as const;
+  for (const one of [...errors, ...errors]) {
+    state.fault = { kind: "fail-before", error: new ExclaveError(one, "no") };
+    await assert.rejects(site.put(name, []), code(one));
+  }
+  assert.equal(state.calls, 8);
+});
+
+testSite("a site behind a circuit", async (t) => {
+  const site = await emptyDirectory(t);
+  return { site: breaking(site), reopen: async () => breaking(site) };
+});
