@@ -33,6 +33,7 @@ import {
   FETCH_DONE,
   FETCH_LATE,
   FETCH_NOT_FOUND,
+  FETCH_REFUSED,
   FETCH_REQUESTS_MAX,
   FETCH_SHORT,
   FETCH_UNAVAILABLE,
@@ -137,6 +138,8 @@ async function fetchFrom(
       status = FETCH_SHORT;
     } catch (error) {
       if (!isExclaveError(error)) throw error;
+      // The site has it, and others than it would not.
+      if (error.code === "refused") return FETCH_REFUSED;
       if (error.code === "not-found" && status !== FETCH_SHORT) status = FETCH_NOT_FOUND;
     }
   }

@@ -31,11 +31,14 @@ export const FETCH_NOT_FOUND = 1;
 export const FETCH_UNAVAILABLE = 2;
 export const FETCH_SHORT = 3;
 export const FETCH_LATE = 4;
+export const FETCH_REFUSED = 5;
 export const FETCH_REASONS: Readonly<Record<number, string>> = {
   [FETCH_NOT_FOUND]: "the site has no such shard",
   [FETCH_UNAVAILABLE]: "the site does not answer",
   [FETCH_SHORT]: "the shard is cut short",
   [FETCH_LATE]: LATE,
+  [FETCH_REFUSED]:
+    "the site refuses it by the charter, as it does with epochs that are closed: they are opened by exclave decide propose release",
 };
 
 /** Asks the main thread to fill each `into`, a view of the worker's shared memory. */

@@ -86,7 +86,8 @@ export type GatherOptions = {
 export class GatheredPack {
   readonly ref: DispersedRef;
   readonly #options: GatherOptions;
-  readonly #bad = new Set<number>();
+  /** With why. */
+  readonly #bad = new Map<number, string>();
   /** Those that were given up once: of this pack they are asked last, and then waited for. */
   readonly #late = new Set<number>();
   readonly #fronts = new Map<number, ShardFront>();
@@ -145,7 +146,7 @@ export class GatheredPack {
   rebuild(index: number): { readonly front: Uint8Array; readonly piece: Uint8Array } {
     const { k, n, packBytes } = this.ref;
     invariant(index >= 0 && index < n, "a shard of the dispersal");
-    this.#bad.add(index);
+    this.#bad.set(index, "it is to be made anew");
     this.#fronts.delete(index);
     this.#openKey();
     const blocks = blocksPerPiece(packBytes, k);
@@ -269,7 +270,7 @@ export class GatheredPack {
   /** Whether more shards are left than it takes, slow ones not counted. */
   #hasSpare(): boolean {
     const { k, n } = this.ref;
-    return n - new Set([...this.#bad, ...this.#late]).size > k;
+    return n - new Set([...this.#bad.keys(), ...this.#late]).size > k;
   }
 
   /** The k data pieces' blocks of these rows, verified, in the kernel's memory. */
@@ -333,11 +334,20 @@ export class GatheredPack {
       const good = taken.size + left.length;
       throw new ExclaveError(
         "not-enough-shards",
-        `pack ${pack} needs ${k} good shards of its ${n} and has ${good}`,
+        `pack ${pack} needs ${k} good shards of its ${n} and has ${good}${this.#reasons()}`,
       );
     }
     const isLate = (index: number): boolean => this.#late.has(index);
     return [...left.filter((index) => !isLate(index)), ...left.filter(isLate)].slice(0, count);
+  }
+
+  /** Why shards are not good: each reason once, with how many it holds for. */
+  #reasons(): string {
+    const counted = Map.groupBy(this.#bad.values(), (why) => why);
+    const reasons = [...counted].map(([why, all]) =>
+      all.length > 1 ? `${all.length} times: ${why}` : why,
+    );
+    return reasons.length === 0 ? "" : ` (${reasons.join("; ")})`;
   }
 
   /** Fetches and verifies the fronts of these shards that are not known; rejects those that are not good. */
@@ -377,7 +387,7 @@ export class GatheredPack {
       this.#late.add(index);
       return;
     }
-    this.#bad.add(index);
+    this.#bad.set(index, why);
     this.#fronts.delete(index);
     this.#options.onProblem({ shard: shardName(this.ref.id, index), index, why });
   }
