@@ -1,4 +1,5 @@
 import { Command } from "commander";
+import { extendLocks, keptAt } from "../registers/extend-locks.ts";
 import { listHeld } from "../registers/known-packs.ts";
 import { repairDocuments, repairShards } from "../registers/repair.ts";
 import { parseId } from "../vault/identifiers.ts";
@@ -16,7 +17,8 @@ export const repairCommand: MakeCommand = (terminal, setExit) =>
     .action(async (name: string) => {
       const result = await withHome(async (home, catalog) => {
         const register = home.register(name);
-        const unlock = lockRegister(home, parseId("RegisterId", register.id), name);
+        const id = parseId("RegisterId", register.id);
+        const unlock = lockRegister(home, id, name);
         try {
           const places = await openSites(home, register);
           const unavailable = places.flatMap((place) => (isOpen(place) ? [] : [place.problem]));
@@ -32,13 +34,17 @@ export const repairCommand: MakeCommand = (terminal, setExit) =>
               ),
           });
           const documents = Object.fromEntries(await repairDocuments(places));
-          return { register: name, ...report, documents, unavailable };
+          const until = new Date(Date.now() + home.charter.retentionSeconds * 1000);
+          const locks = await extendLocks(places, until, (place, index) =>
+            keptAt(catalog, id, place, index),
+          );
+          return { register: name, ...report, documents, locks, unavailable };
         } finally {
           unlock();
         }
       });
       terminal.endProgress();
-      const { repaired, documents, lostPacks, problems, unavailable } = result;
+      const { repaired, documents, locks, lostPacks, problems, unavailable } = result;
       if (lostPacks > 0 || problems.length > 0 || unavailable.length > 0) setExit(EXIT.incomplete);
       const lines = [
         ...Object.entries(repaired).map(
@@ -46,6 +52,11 @@ export const repairCommand: MakeCommand = (terminal, setExit) =>
         ),
         ...Object.entries(documents).map(
           ([site, count]) => `${site}: ${plural(count, "document")} copied`,
+        ),
+        ...locks.map(({ site, objects, problem }) =>
+          problem === undefined
+            ? `${site}: ${plural(objects, "object")} locked for as long as the charter says`
+            : `${site}: not all locks could be extended: ${problem}`,
         ),
         ...unavailable.map((why) => `not repaired: ${why}`),
         ...problems.map((why) => `not repaired: ${why}`),

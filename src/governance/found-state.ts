@@ -25,6 +25,8 @@ import { signRecord } from "./records.ts";
 /** A seat's end, when the plan says nothing. */
 const SEAT_YEARS = 5;
 const YEAR_MS = 365 * 86_400_000;
+/** How long sites promise what they store, by preset. */
+const RETENTION_SECONDS = { pilot: 30 * 86_400, state: 365 * 86_400 };
 /** How long a release that the recovery key alone signed waits, by preset. */
 export const RELEASE_DELAY_SECONDS = { pilot: 86_400, state: 2 * 86_400 };
 const HOLDERS_MAX = 32;
@@ -175,6 +177,7 @@ function charterPlan({
     constitution: timelockSeconds === undefined ? preset : withTimelock(preset, timelockSeconds),
     people,
     releaseDelaySeconds: releaseDelaySeconds ?? RELEASE_DELAY_SECONDS[plan.preset],
+    retentionSeconds: RETENTION_SECONDS[plan.preset],
   };
 }
 

@@ -92,6 +92,7 @@ export async function found(options: FoundOptions): Promise<Home> {
     people,
     ...(readerSeed ? { reader: { kem: toBase64(kemKeyPairFromSeed(readerSeed).publicKey) } } : {}),
     releaseDelaySeconds: 0,
+    retentionSeconds: 0,
   });
   const key = { stateName, state: draft.founding.id };
   // The key file first: a State whose recovery key was lost in a crash must not exist.
@@ -126,6 +127,8 @@ export type StatePlan = {
   readonly people: People;
   readonly reader?: NonNullable<Charter["reader"]>;
   readonly releaseDelaySeconds: number;
+  /** How long what is stored is promised, and locked, by sites that do so. */
+  readonly retentionSeconds: number;
 };
 
 /** A State that is about to be: its founding charter, and the secrets of its home. */
@@ -160,7 +163,7 @@ export function draftState(plan: StatePlan): StateDraft {
     sites: [],
     registers: [],
     ledger,
-    retentionSeconds: 0,
+    retentionSeconds: plan.retentionSeconds,
     releaseDelaySeconds: plan.releaseDelaySeconds,
     annex: digestOf(people),
   };

@@ -27,6 +27,7 @@ import type { QuorumWriter } from "../vault/quorum-writer.ts";
 import { shardName } from "../vault/shard.ts";
 import { chunksOf } from "./entry-sink.ts";
 import { EpochReader, segmentFileName } from "./epoch-reader.ts";
+import { type ExtendedLocks, extendLocks } from "./extend-locks.ts";
 import { segmentsOf } from "./import-snapshots.ts";
 import { type IndexSegment, isHeld, type KnownPacks } from "./known-packs.ts";
 import type { StoredChunk } from "./protect-messages.ts";
@@ -59,6 +60,8 @@ export type Committed = {
   readonly snapshot: DocumentId;
   /** What the sites that enforce signed for. */
   readonly receipts: readonly Receipted[];
+  /** What engines were told to keep for as long as the charter says. */
+  readonly locks: readonly ExtendedLocks[];
 };
 
 /** Commits; every pack of the snapshot must be durable already. */
@@ -117,6 +120,10 @@ export async function commitSnapshot(options: CommitOptions): Promise<Committed>
     new Set(writer.failedSites.keys()),
     (index) => objectsAt(catalog, context, index, documents),
   );
+  const retainUntil = new Date(now.getTime() + home.charter.retentionSeconds * 1000);
+  const locks = await extendLocks(writer.places, retainUntil, (_, index) =>
+    objectsAt(catalog, context, index, documents),
+  );
 
   catalog.transaction(() => {
     catalog.commitPacks(context.register, context.epoch);
@@ -133,7 +140,7 @@ export async function commitSnapshot(options: CommitOptions): Promise<Committed>
     });
     catalog.addKnownStatement(signed.id);
   });
-  return { snapshot: signed.payloadId, receipts };
+  return { snapshot: signed.payloadId, receipts, locks };
 }
 
 /** What a snapshot brought to a site: its shard of every new pack, and documents. */

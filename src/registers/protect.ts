@@ -179,7 +179,11 @@ async function protectLocked(
       sites: register.sites.map((site) => admittedSite(home, site)),
       parts,
     };
-    const { snapshot: committed, receipts } = await commitSnapshot({
+    const {
+      snapshot: committed,
+      receipts,
+      locks,
+    } = await commitSnapshot({
       home,
       catalog,
       session,
@@ -196,6 +200,9 @@ async function protectLocked(
       await sink.keepAs(entriesFile(home, committed, i));
     }
     run.noteIncompressible(notice);
+    for (const { site, problem } of locks) {
+      if (problem !== undefined) notice(`site ${site} did not lock all of it for long: ${problem}`);
+    }
     for (const { site, problem } of receipts) {
       if (problem !== undefined) notice(`site ${site} gave no whole receipt: ${problem}`);
     }

@@ -9,6 +9,7 @@ import { parseStrictJson } from "../crypto/strict-json.ts";
 import { ExclaveError, isExclaveError } from "../errors.ts";
 import { readDirectoryMarker } from "../sites/directory.ts";
 import { limited } from "../sites/limit.ts";
+import { asLocking, keepLocks } from "../sites/locking.ts";
 import { retrying } from "../sites/retry.ts";
 import type { Site } from "../sites/site.ts";
 import { agentKeys, openDocument, type SiteDocument } from "./documents.ts";
@@ -78,7 +79,9 @@ export async function openSite(config: SiteConfig, access: SiteAccess): Promise<
     );
   }
   if (address.kind === "s3") requireName(config, await readSiteDocument(site, config.at, known));
-  return retrying(limited(site, CALLS_PER_SITE_MAX));
+  const calm = retrying(limited(site, CALLS_PER_SITE_MAX));
+  const locking = asLocking(site);
+  return locking ? keepLocks(calm, locking) : calm;
 }
 
 /** The key that a site that enforces must have: as the charter says, before it is admitted as its card does. */

@@ -9,7 +9,9 @@ import { Bandwidth, paced, parseBandwidth } from "../sites/bandwidth.ts";
 import { breaking } from "../sites/circuit.ts";
 import { openDirectorySite } from "../sites/directory.ts";
 import { breakingRemote } from "../sites/enforcing.ts";
+import { keepLocks } from "../sites/locking.ts";
 import type { Site, SiteIdentity } from "../sites/site.ts";
+import { isNamedSo } from "./named-bytes.ts";
 
 export type SiteAddress =
   | { readonly kind: "directory"; readonly path: string }
@@ -83,8 +85,10 @@ export async function openAt(address: SiteAddress, options: OpenAt): Promise<Ope
     }
     case "s3": {
       const { openS3SiteFile } = await import("../sites/s3-file.ts");
-      const site = await openS3SiteFile(address.file, identity);
-      return { site: breaking(pace ? paced(site, pace) : site) };
+      const site = await openS3SiteFile(address.file, identity, {
+        verify: (name, bytes) => isNamedSo(name, bytes, state),
+      });
+      return { site: keepLocks(breaking(pace ? paced(site, pace) : site), site) };
     }
   }
 }

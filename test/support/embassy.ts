@@ -107,6 +107,7 @@ export class Embassy {
         })),
       },
       people,
+      retentionSeconds: 0,
       releaseDelaySeconds: 86_400,
     });
     const watch = quorum === 0 ? [] : ["one", "two", "three"].map(newWitness);
