@@ -22,6 +22,10 @@ type RegisterStatus = {
   readonly sitesAnswering: number;
   readonly sites: number;
   readonly threshold: number;
+  /** Sites that enforce the charter; the others only store. */
+  readonly enforcing: number;
+  /** Sites that may be lost now before something is: negative when something cannot be had. Absent without a recovery point. */
+  readonly survives?: number;
   readonly lastCheck?: {
     readonly time: string;
     readonly full: boolean;
@@ -198,6 +202,8 @@ async function registerStatus(
   const [newest] = snapshots;
   const places = await openSites(home, register);
   const answering = places.filter(isOpen).length;
+  const silent = places.flatMap((place, index) => (isOpen(place) ? [] : [index]));
+  const survives = answering - catalog.mostOwed(id, silent) - register.k;
   const check = catalog.latestCheck(id);
   const lastCheck = check && { time: check.time, ...JSON.parse(check.result) };
   const complete = newest ? rootOf(newest).complete : false;
@@ -233,9 +239,18 @@ async function registerStatus(
     sitesAnswering: answering,
     sites: places.length,
     threshold: k,
+    enforcing: enforcingSites(home, register),
+    ...(newest ? { survives } : {}),
     ...(lastCheck ? { lastCheck } : {}),
     needs,
   };
+}
+
+/** Sites of a register that have a key in the charter: they follow it by themselves. */
+function enforcingSites({ charter }: Home, register: RegisterConfig): number {
+  return charter.sites.filter(
+    ({ name, signing }) => signing !== undefined && register.sites.includes(name),
+  ).length;
 }
 
 function isOlder(time: string, seconds: number | undefined, now: Date): boolean {
@@ -243,12 +258,22 @@ function isOlder(time: string, seconds: number | undefined, now: Date): boolean 
 }
 
 function registerLine(register: RegisterStatus, now: Date): string {
-  const { name, newest, lastCheck, sitesAnswering, sites, threshold } = register;
+  const { name, newest, lastCheck, sitesAnswering, sites, threshold, enforcing } = register;
   const point = newest
     ? `newest recovery point ${formatAge(newest.time, now)}`
     : "no recovery point";
   const checked = lastCheck
     ? `checked ${formatAge(lastCheck.time, now)}, ${lastCheck.full ? "in full" : "by sample"}`
     : "never checked";
-  return `${name}: ${point}; ${sitesAnswering} of ${sites} sites answer, any ${threshold} bring it back; ${checked}`;
+  const kinds =
+    enforcing === sites
+      ? "all enforce the charter"
+      : `${enforcing} of ${sites} enforce the charter, the others only store`;
+  const lose =
+    register.survives === undefined
+      ? ""
+      : register.survives < 0
+        ? "; SOMETHING CANNOT BE HAD NOW"
+        : `; as it lies now, any ${register.survives} more may be lost`;
+  return `${name}: ${point}; ${sitesAnswering} of ${sites} sites answer, any ${threshold} bring it back${lose}; ${kinds}; ${checked}`;
 }

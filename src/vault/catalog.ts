@@ -343,6 +343,21 @@ export class Catalog {
     this.#db.prepare("DELETE FROM debts WHERE dispersal = ? AND shard = ?").run(id, index);
   }
 
+  /**
+   * Of all packs of a register, the most shards that one lacks at sites that answer: what is owed, without the
+   * shards of `silent` places, which are missing anyway.
+   */
+  mostOwed(register: RegisterId, silent: readonly number[]): number {
+    const row = this.#db
+      .prepare(
+        `SELECT max(owed) AS most FROM (
+           SELECT count(*) AS owed FROM debts JOIN packs USING (dispersal)
+           WHERE register = ? AND shard NOT IN (SELECT value FROM json_each(?)) GROUP BY dispersal)`,
+      )
+      .get(register, JSON.stringify(silent));
+    return Number(row?.most ?? 0);
+  }
+
   /** Shards owed, a site each. */
   debts(): readonly { readonly site: string; readonly shards: number }[] {
     return this.#db
