@@ -173,7 +173,7 @@ type Met = { readonly at: Date; readonly requirements: Threshold };
  * When the ledger first had all the signatures that it needs, but not before its own time. A release that the
  * recovery key signed is judged as one of seats as soon as enough of them have signed it too.
  */
-function whenMet(
+export function whenMet(
   decision: Decision,
   logged: readonly Logged<"decision">[],
   facts: Pick<Facts, "now">,
@@ -236,43 +236,6 @@ function demandOn(
   );
   const missing = [...now, ...next.map((what) => `${what}, under the charter that would follow`)];
   return { requirements, missing, isAlone: false };
-}
-
-/** How a decision came to take effect. */
-export type Course = {
-  readonly decision: OpenedPaper<"decision">;
-  /** In force until then, and what followed. */
-  readonly before: StoredCharter;
-  readonly after: StoredCharter;
-  /** When the ledger had the signatures that it needed, and what these had to meet. */
-  readonly metAt: Date;
-  readonly requirements: Threshold;
-  readonly ripeAt: Date;
-  readonly enactedAt: Date;
-  readonly canBeFrozen: boolean;
-};
-
-/** How a decision that took effect came to it, for who holds that against what they saw themselves. */
-export function courseOf(id: string, facts: Facts): Course | undefined {
-  const enacted = facts.enacted.get(id);
-  const index = facts.history.findIndex(({ charter }) => charter.version === enacted?.version);
-  const [before, after] = [facts.history[index - 1], facts.history[index]];
-  const logged = facts.decisions.filter((one) => one.opened.id === id);
-  const decision = logged[0]?.opened;
-  if (!enacted || !before || !after || !decision) return undefined;
-  const met = whenMet(decision.paper, logged, { now: enacted.at }, before);
-  invariant(met, "what took effect had its signatures");
-  const { at: metAt, requirements } = met;
-  return {
-    decision,
-    before,
-    after,
-    metAt,
-    requirements,
-    ripeAt: new Date(metAt.getTime() + requirements.timelockSeconds * 1000),
-    enactedAt: enacted.at,
-    canBeFrozen: !isNeverFrozen(decision.paper, before.charter, metAt),
-  };
 }
 
 /** A destructive order is announced; a second decision, made after the first took effect, carries it out, once. */
@@ -354,7 +317,7 @@ function onlySeatReplaced(before: Charter, after: Charter): string | undefined {
   return seat.people.some(({ person }) => stay.includes(person)) ? undefined : seat.name;
 }
 
-function isNeverFrozen({ order }: Decision, charter: Charter, at: Date): boolean {
+export function isNeverFrozen({ order }: Decision, charter: Charter, at: Date): boolean {
   return NEVER_FROZEN.includes(order.kind) || classOf(order, charter, at) === "ordinary";
 }
 

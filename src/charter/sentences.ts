@@ -159,7 +159,10 @@ export function termsOf(
     }
   }
   if (order.kind === "release") {
-    terms.push(`The sites release ${duration(before.releaseDelaySeconds)} after it took effect.`);
+    terms.push(
+      `The recovery key can sign it alone: then it takes effect ${duration(before.releaseDelaySeconds)} after the ledger has it, unless one seat vetoes it.`,
+      "A site that enforces gives nothing out before it has itself known of the decision for as long.",
+    );
   }
   if (classOf(order, before, now) === "destructive") {
     terms.push(
@@ -247,7 +250,7 @@ function amendedParts(order: Amendment, charter: Charter): readonly string[] {
     agents: "the machines that may write",
     ledger: "the ledger and its witnesses",
     retentionSeconds: "how long recovery points are kept",
-    releaseDelaySeconds: "how long a release waits",
+    releaseDelaySeconds: "how long a release by the recovery key alone waits",
     review: "when the charter is due for review",
     annex: "the sealed annex",
   };

@@ -38,7 +38,7 @@ export const signCommand: MakeCommand = (terminal) =>
     .option("--key <file>", "one's key file; - reads one that age has opened, from a pipe")
     .option(
       "--kit <file>",
-      "in place of --key, where signatories are gone: the recovery key, once for each key holder who is there; it can seat others, and nothing else",
+      "in place of --key, where signatories are gone: the recovery key, once for each key holder who is there; it can seat others, or release epochs, and nothing else",
       collect,
       [],
     )
