@@ -173,12 +173,20 @@ class DirectorySite implements Site {
   }
 
   #locate(name: string): { readonly folder: string; readonly file: string } {
-    const parsed = parseObjectName(name);
-    if (!parsed)
-      throw new ExclaveError("malformed", `no object may be called ${JSON.stringify(name)}`);
-    const folder = join(this.#path, parsed.kind, parsed.rest.slice(0, 2));
-    return { folder, file: join(folder, parsed.rest) };
+    return objectPlace(this.#path, name);
   }
+}
+
+/** Where an object lies in a site's directory. Throws `malformed` for what none may be called. */
+export function objectPlace(
+  path: string,
+  name: string,
+): { readonly folder: string; readonly file: string } {
+  const parsed = parseObjectName(name);
+  if (!parsed)
+    throw new ExclaveError("malformed", `no object may be called ${JSON.stringify(name)}`);
+  const folder = join(path, parsed.kind, parsed.rest.slice(0, 2));
+  return { folder, file: join(folder, parsed.rest) };
 }
 
 /** True when the file exists with exactly these bytes; throws `exists` when it has others. */
