@@ -24,7 +24,10 @@ type RegisterStatus = {
   readonly threshold: number;
   /** Sites that enforce the charter; the others only store. */
   readonly enforcing: number;
-  /** Sites that may be lost now before something is: negative when something cannot be had. Absent without a recovery point. */
+  /**
+   * Sites that may be lost now before something is; negative when something cannot be had. Absent without a
+   * recovery point.
+   */
   readonly survives?: number;
   readonly lastCheck?: {
     readonly time: string;
