@@ -380,6 +380,32 @@ test("nothing is acknowledged that is not stored, however storing fails; afterwa
   assert.deepEqual((await raw(get(listener))).body, BODY);
 });
 
+test("a copy that cannot be read is refused, and cut off where its beginning was sent", async (t) => {
+  const listener = await listening(t, {
+    limits: { readPieceBytes: 16_384 },
+    around: (storage) => ({
+      ...storage,
+      site: faulty(
+        storage.site,
+        inTurn("read", [
+          { kind: "short-read", bytes: 3 },
+          { kind: "fail-before" },
+          undefined,
+          { kind: "fail-before" },
+        ]),
+      ),
+    }),
+  });
+  const target = objectPath(STATE, `shard/${"ab".repeat(32)}.00`);
+  await raw(put(listener, { target, body: randomBytes(100_000), digest: false }));
+  for (const range of ["bytes=0-9", "bytes=0-9"]) {
+    const { status, error } = await raw(get(listener, { target, range }));
+    assert.deepEqual([status, error], [503, "site-unavailable"]);
+  }
+  await assert.rejects(raw(get(listener, { target })), "half an object is not taken for one");
+  assert.equal((await raw(get(listener, { target }))).body.length, 100_000);
+});
+
 test("quotas refuse what is too much whole, and count what is stored alone", async (t) => {
   const allowed = { bytes: 2 * BODY.length, objects: 3 };
   const listener = await listening(t, { judge: openJudge({ allowance: () => allowed }) });
@@ -450,4 +476,27 @@ test("what a listing names is a page at a time, and told when there is more", as
     get(listener, { target: `${statePath(STATE)}/list/${kind}?after=${after}` }),
   );
   assert.equal(rest.body.toString(), `${(10_000).toString(16).padStart(64, "0")}\n`);
+});
+
+test("every answer is counted, refusals too, under labels of which there are few", async (t) => {
+  const listener = await listening(t);
+  await raw(put(listener));
+  await raw(get(listener));
+  await raw(get(listener, { range: "bytes=0-3" }));
+  await raw(get(listener, { by: STRANGER }));
+  await raw(get(listener, { target: `/made/up/${"x".repeat(100)}` }));
+  const text = await listener.metrics.text();
+  for (const line of [
+    'exclave_site_requests_total{route="put",status="201"} 1',
+    'exclave_site_requests_total{route="get",status="200"} 1',
+    'exclave_site_requests_total{route="get",status="206"} 1',
+    'exclave_site_requests_total{route="get",status="401"} 1',
+    'exclave_site_requests_total{route="other",status="400"} 1',
+    'exclave_site_refusals_total{code="untrusted"} 1',
+    `exclave_site_body_bytes_total{direction="in"} ${BODY.length}`,
+    `exclave_site_body_bytes_total{direction="out"} ${BODY.length + 4}`,
+  ]) {
+    assert.ok(text.includes(line), `${line}\n${text}`);
+  }
+  assert.ok(!text.includes("xxx"));
 });

@@ -8,7 +8,7 @@ import type { TLSSocket } from "node:tls";
 import { type FastifyInstance, type FastifyReply, type FastifyRequest, fastify } from "fastify";
 import type { Logger } from "pino";
 import type { SigningKey } from "../crypto/signing.ts";
-import { ExclaveError } from "../errors.ts";
+import { ExclaveError, isExclaveError } from "../errors.ts";
 import { tlsKeyId } from "../sites/endorsement.ts";
 import { OBJECT_KINDS, type ObjectKind, parseObjectName } from "../sites/site.ts";
 import { objectPath, statePath } from "../sites/wire.ts";
@@ -317,17 +317,34 @@ class Gate {
     return reply.code(outcome.isNew ? 201 : 200).send();
   }
 
+  /** What was brought a moment ago may allow what is refused now. */
+  async #readable(asked: Asked): Promise<ReturnType<typeof readable>> {
+    try {
+      return readable(asked);
+    } catch (error) {
+      if (!isExclaveError(error, "refused")) throw error;
+      await asked.service.settled();
+      return readable(asked);
+    }
+  }
+
   async #get(request: FastifyRequest<{ Params: ObjectParams }>, reply: FastifyReply) {
     const asked = await this.#asked(request, "get");
-    const found = readable(asked);
+    const found = await this.#readable(asked);
     rangeOf(request.headers.range, found.row.bytes);
-    await sendObject(this.#routes, asked, found, hijacked(reply));
+    const response = hijacked(reply);
+    try {
+      await sendObject(this.#routes, asked, found, response);
+    } catch (error) {
+      // From here on nobody else answers, or cuts off who takes nothing.
+      await this.#refuse(error, request, reply);
+    }
     return reply;
   }
 
   async #head(request: FastifyRequest<{ Params: ObjectParams }>, reply: FastifyReply) {
     const asked = await this.#asked(request, "head");
-    const { row } = readable(asked);
+    const { row } = await this.#readable(asked);
     return reply
       .headers({ "content-length": row.bytes, "content-type": "application/octet-stream" })
       .send();
@@ -351,6 +368,8 @@ class Gate {
 
   async #receipts(request: FastifyRequest<{ Params: StateParams }>, reply: FastifyReply) {
     const { service, requester } = await this.#enter(request, "receipts", request.params.state);
+    // What was set aside is taken in by the checkpoint that came just before.
+    await service.settled();
     const { signing } = this.#options;
     const receipt = await giveReceipt(this.#routes, service, requester, request.raw, signing);
     return reply.type("application/json").send(Buffer.from(receipt));

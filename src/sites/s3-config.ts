@@ -29,7 +29,7 @@ const CREDENTIAL_CHARACTERS_MAX = 256;
 const CREDENTIALS_BYTES_MAX = 4096;
 const OTHERS_MAY_READ = 0o077;
 /** Characters that go over the wire as they are, so that signature and request cannot disagree about a key. */
-const PREFIX = /^(?:[0-9A-Za-z][0-9A-Za-z._-]{0,62}\/){0,8}$/;
+const PREFIX = /^(?:[0-9A-Za-z][0-9A-Za-z._-]{0,63}\/){0,8}$/;
 const BUCKET = /^[0-9a-z](?:[0-9a-z-]|\.(?=[0-9a-z])){1,61}[0-9a-z]$/;
 const REGION = /^[0-9A-Za-z-]{1,64}$/;
 

@@ -73,7 +73,7 @@ export class TestState {
   readonly siteNames: readonly string[];
   home: string;
 
-  private constructor(folder: string, siteNames: readonly string[]) {
+  constructor(folder: string, siteNames: readonly string[]) {
     this.folder = folder;
     this.siteNames = siteNames;
     this.home = this.path("home");

@@ -1,0 +1,324 @@
+/**
+ * How much one process of a site's daemon takes and gives: shards from loopback, with TLS, signatures and every byte
+ * verified and durable; then small ranges of them. The client runs beside it and takes its share of the machine.
+ */
+import { type ChildProcess, spawn } from "node:child_process";
+import { once } from "node:events";
+import {
+  closeSync,
+  mkdirSync,
+  mkdtempSync,
+  openSync,
+  readdirSync,
+  readFileSync,
+  rmSync,
+} from "node:fs";
+import { Agent, request } from "node:https";
+import { tmpdir } from "node:os";
+import { join } from "node:path";
+import { createInterface } from "node:readline";
+import { toBase64 } from "../src/crypto/bytes.ts";
+import { signRequest } from "../src/crypto/http-signature.ts";
+import type { SigningKey } from "../src/crypto/signing.ts";
+import { found } from "../src/governance/found.ts";
+import { openAllSites, publish } from "../src/governance/ledger-at-sites.ts";
+import { addRegister } from "../src/governance/registers.ts";
+import { addSite } from "../src/governance/sites.ts";
+import { newGrant, writeGrant } from "../src/site-daemon/grant.ts";
+import { initSite, openSiteFiles } from "../src/site-daemon/site-files.ts";
+import { openRemoteSite } from "../src/sites/remote.ts";
+import { objectPath } from "../src/sites/wire.ts";
+import { firstEpochOf } from "../src/vault/documents.ts";
+import type { Home } from "../src/vault/home.ts";
+import { BLOCK_BYTES, blocksPerPiece } from "../src/vault/shard.ts";
+import { type MadeShard, shardsOf } from "../test/support/shards.ts";
+
+const BIN = join(import.meta.dirname, "../bin/exclave");
+const MIB = 1024 * 1024;
+const PACK_BYTES = 8 * MIB;
+const [K, N] = [3, 5];
+const PUTS_AT_ONCE = 16;
+const READS_AT_ONCE = 32;
+const READ_BYTES = BLOCK_BYTES;
+const READ_SECONDS = 10;
+/** A second, as Linux counts processor time. */
+const CLOCK_TICKS = 100;
+const IDENTITY = { name: "kn", country: "KN", operator: "kn", hazardZone: "KN" };
+
+export interface SiteDaemonResult {
+  readonly putBytes: number;
+  readonly putBytesPerSecond: number;
+  readonly readsPerSecond: number;
+  readonly readMillisecondsMedian: number;
+  readonly readMillisecondsP99: number;
+  /** By seconds of processor time that the daemon itself took, on all cores: the client took the rest. */
+  readonly putBytesPerCpuSecond: number;
+  readonly readsPerCpuSecond: number;
+  /** What the process holds in memory before it is asked anything, and the most that it held. */
+  readonly idleBytes: number;
+  readonly peakBytes: number;
+}
+
+/** Works in a temporary directory on the disk of `parent`. */
+export async function benchSiteDaemon(
+  parent = tmpdir(),
+  bytes = 1024 * MIB,
+  flags: readonly string[] = [],
+): Promise<SiteDaemonResult> {
+  const folder = mkdtempSync(join(parent, "exclave-site-"));
+  let server: ChildProcess | undefined;
+  try {
+    const home = await foundHome(folder);
+    const site = join(folder, "site");
+    await makeSite(site, home);
+    // A line for every shard: written as at a site, and kept from the report.
+    const log = openSync(join(folder, "site.log"), "w");
+    server = spawn(process.execPath, [...flags, BIN, "site", "serve", "--folder", site, "--json"], {
+      stdio: ["ignore", "pipe", log],
+    });
+    closeSync(log);
+    const port = await portOf(server);
+    const { signing } = (await openSiteFiles(site)).keys;
+    await bring(home, port, signing);
+    const client = new Client(port, home.state, home.agent, signing.id);
+    const register = home.config.registers[0]?.id ?? "";
+    const { state } = home;
+    const epoch = firstEpochOf(1);
+    const shards = shardsOf({ state, register, epoch, k: K, n: N, packBytes: PACK_BYTES });
+    const pid = server.pid ?? 0;
+    const idleBytes = memoryOf(pid, "VmRSS");
+    const cpu = [cpuSecondsOf(pid)];
+    const began = performance.now();
+    const names = await putAll(client, shards, bytes);
+    const putSeconds = (performance.now() - began) / 1000;
+    cpu.push(cpuSecondsOf(pid));
+    const { reads, ...read } = await readSome(client, names);
+    cpu.push(cpuSecondsOf(pid));
+    const [atFirst = 0, afterPuts = 0, atLast = 0] = cpu;
+    client.close();
+    return {
+      putBytes: bytes,
+      putBytesPerSecond: bytes / putSeconds,
+      putBytesPerCpuSecond: bytes / (afterPuts - atFirst),
+      ...read,
+      readsPerCpuSecond: reads / (atLast - afterPuts),
+      idleBytes,
+      peakBytes: memoryOf(pid, "VmHWM"),
+    };
+  } finally {
+    if (server && server.exitCode === null) {
+      const ended = once(server, "exit");
+      server.kill("SIGTERM");
+      await ended;
+    }
+    rmSync(folder, { recursive: true, force: true });
+  }
+}
+
+async function foundHome(folder: string): Promise<Home> {
+  const now = new Date();
+  const home = await found({
+    home: join(folder, "home"),
+    stateName: "Belize",
+    passphrase: "Saltfish-Hummingbird-47",
+    recoveryKeyFile: join(folder, "recovery.age"),
+    now,
+    workFactor: 10,
+  });
+  const sites = ["kn", "lu", "ee"];
+  for (const name of sites) {
+    const country = name.toUpperCase();
+    const at = join(folder, name);
+    await addSite(home, { name, country, operator: name, hazardZone: country, at }, now);
+  }
+  mkdirSync(join(folder, "data"));
+  const part = { name: "land", kind: "files", path: join(folder, "data") } as const;
+  const parts = [{ ...part, excludes: [], oneFileSystem: false }];
+  await addRegister(home, { name: "land", sites, k: 2, survive: 1, parts }, now);
+  await publish(home, await openAllSites(home));
+  return home;
+}
+
+async function makeSite(folder: string, home: Home): Promise<void> {
+  const free = { host: "127.0.0.1", port: 0 };
+  const url = "https://127.0.0.1:8443";
+  await initSite(folder, {
+    ...IDENTITY,
+    url,
+    listen: free,
+    admin: free,
+    storage: { kind: "directory" },
+  });
+  await writeGrant(
+    folder,
+    newGrant({
+      state: home.state,
+      name: "Belize",
+      contact: toBase64(home.agent.publicKey.bytes),
+      quotaBytes: 2 ** 50,
+    }),
+  );
+}
+
+async function portOf(server: ChildProcess): Promise<number> {
+  if (!server.stdout) throw new Error("the daemon was started without its output");
+  for await (const line of createInterface({ input: server.stdout })) {
+    return (JSON.parse(line) as { readonly port: number }).port;
+  }
+  throw new Error("the daemon did not start");
+}
+
+/** The ledger and what it names, from the directory site of the same State. */
+async function bring(home: Home, port: number, signing: SigningKey): Promise<void> {
+  const site = await openRemoteSite({
+    url: `https://127.0.0.1:${port}`,
+    identity: IDENTITY,
+    state: home.state,
+    site: signing.publicKey,
+    signer: home.agent,
+  });
+  const at = home.config.sites[0]?.at ?? "";
+  for (const kind of ["annex", "charter", "decision", "ledger", "checkpoint"]) {
+    const files = readdirSync(join(at, kind), { recursive: true, withFileTypes: true });
+    for (const file of files.filter((one) => one.isFile())) {
+      await site.put(`${kind}/${file.name}`, [readFileSync(join(file.parentPath, file.name))]);
+    }
+  }
+  await site.close();
+}
+
+/** As little as signs and sends: the measure is of the daemon. */
+class Client {
+  readonly #agent = new Agent({ keepAlive: true, maxSockets: 64, rejectUnauthorized: false });
+  readonly #port: number;
+  readonly #state: string;
+  readonly #signer: SigningKey;
+  readonly #site: string;
+
+  constructor(port: number, state: string, signer: SigningKey, site: string) {
+    this.#port = port;
+    this.#state = state;
+    this.#signer = signer;
+    this.#site = site;
+  }
+
+  put({ name, parts, bytes }: MadeShard): Promise<number> {
+    return this.#send("PUT", name, { "content-length": String(bytes) }, parts);
+  }
+
+  read(name: string, from: number): Promise<number> {
+    return this.#send("GET", name, { range: `bytes=${from}-${from + READ_BYTES - 1}` }, []);
+  }
+
+  close(): void {
+    this.#agent.destroy();
+  }
+
+  async #send(
+    method: string,
+    name: string,
+    headers: Record<string, string>,
+    parts: readonly Uint8Array[],
+  ) {
+    const target = objectPath(this.#state, name);
+    const signed = signRequest(
+      {
+        method,
+        target,
+        site: this.#site,
+        range: headers.range,
+        contentLength: headers["content-length"],
+      },
+      this.#signer,
+      Math.floor(Date.now() / 1000),
+    );
+    const sent = request({
+      agent: this.#agent,
+      host: "127.0.0.1",
+      port: this.#port,
+      method,
+      path: target,
+      headers: { ...headers, ...signed, "exclave-site": this.#site },
+    });
+    for (const part of parts) sent.write(part);
+    sent.end();
+    const [response] = await once(sent, "response");
+    let bytes = 0;
+    for await (const chunk of response) bytes += chunk.length;
+    if (response.statusCode >= 300) throw new Error(`${method} ${name}: ${response.statusCode}`);
+    return bytes;
+  }
+}
+
+async function putAll(
+  client: Client,
+  shards: Iterator<MadeShard>,
+  bytes: number,
+): Promise<readonly string[]> {
+  const names: string[] = [];
+  let sent = 0;
+  await Promise.all(
+    Array.from({ length: PUTS_AT_ONCE }, async () => {
+      while (sent < bytes) {
+        const { value } = shards.next() as { readonly value: MadeShard };
+        sent += value.bytes;
+        await client.put(value);
+        names.push(value.name);
+      }
+    }),
+  );
+  return names;
+}
+
+async function readSome(client: Client, names: readonly string[]) {
+  const times: number[] = [];
+  const blocks = blocksPerPiece(PACK_BYTES, K) - 1;
+  const began = performance.now();
+  const until = began + READ_SECONDS * 1000;
+  await Promise.all(
+    Array.from({ length: READS_AT_ONCE }, async (_, i) => {
+      for (let n = i; performance.now() < until; n += READS_AT_ONCE) {
+        const from = performance.now();
+        const got = await client.read(
+          names[n % names.length] ?? "",
+          ((n * 7919) % blocks) * READ_BYTES,
+        );
+        if (got !== READ_BYTES) throw new Error(`${got} bytes were read`);
+        times.push(performance.now() - from);
+      }
+    }),
+  );
+  times.sort((a, b) => a - b);
+  return {
+    reads: times.length,
+    readsPerSecond: times.length / ((performance.now() - began) / 1000),
+    readMillisecondsMedian: times[Math.floor(times.length * 0.5)] ?? 0,
+    readMillisecondsP99: times[Math.floor(times.length * 0.99)] ?? 0,
+  };
+}
+
+/** Linux alone tells of another process; 0 elsewhere. */
+function memoryOf(pid: number, what: "VmRSS" | "VmHWM"): number {
+  const [, kib] = new RegExp(`^${what}:\\s+(\\d+) kB$`, "m").exec(procFile(pid, "status")) ?? [];
+  return Number(kib ?? 0) * 1024;
+}
+
+/** User and system time of all its threads. */
+function cpuSecondsOf(pid: number): number {
+  const stat = procFile(pid, "stat");
+  const fields = stat.slice(stat.lastIndexOf(")") + 2).split(" ");
+  return (Number(fields[11] ?? 0) + Number(fields[12] ?? 0)) / CLOCK_TICKS;
+}
+
+function procFile(pid: number, name: string): string {
+  try {
+    return readFileSync(`/proc/${pid}/${name}`, "utf8");
+  } catch {
+    return "";
+  }
+}
+
+if (import.meta.main) {
+  const [, , mebibytes = "1024", ...flags] = process.argv;
+  console.log(await benchSiteDaemon(undefined, Number(mebibytes) * MIB, flags));
+}
