@@ -42,6 +42,8 @@ import type { WitnessedLog } from "./witness.ts";
 const RELOAD_AFTER_MS = 300;
 /** Objections that are told to the other sites once more when this one starts: telling may have been cut short. */
 const TOLD_AGAIN_MAX = 1000;
+/** Objects are locked for a day when they come, and for long once a recovery point keeps them. */
+const EXTEND_EVERY_MS = 3_600_000;
 const ALARM_RAISED = "alarm raised";
 const ALARM_SAID = "alarm said";
 
@@ -112,6 +114,8 @@ class Daemon {
   readonly #witnessStore: SqliteWitnessStore;
   /** In order of opening; closed the other way round. */
   readonly #closers: (() => Promise<void> | void)[] = [];
+  /** When locks were last looked at, by State. */
+  readonly #extendedMs = new Map<string, number>();
   #problems: readonly string[] = [];
   #chores: Promise<void> = Promise.resolve();
   #isClosed = false;
@@ -273,7 +277,7 @@ class Daemon {
     await state.service.follow();
     this.#lookForSilence(state);
     await removeRipe(state.service, state.ripe());
-    await this.#extendWhileSilent(state);
+    await this.#extendLocks(state);
   }
 
   #lookForSilence({ service }: ServedState): void {
@@ -297,11 +301,15 @@ class Daemon {
     });
   }
 
-  async #extendWhileSilent({ service, view }: ServedState): Promise<void> {
-    const isSilent = service.store.book.time(ALARM_RAISED) !== undefined;
-    if (!isSilent || !view.current) return;
-    const objects = await extendReferenced(service, view.current.known);
-    if (objects > 0) service.log.info({ objects }, "locks were extended while home is silent");
+  /** Whether home is silent or not: who keeps what statements reference is the site. */
+  async #extendLocks(state: ServedState): Promise<void> {
+    const { service, view } = state;
+    const now = this.#now().getTime();
+    const isDue = now - (this.#extendedMs.get(service.id) ?? 0) >= EXTEND_EVERY_MS;
+    if (!view.current || !isDue) return;
+    this.#extendedMs.set(service.id, now);
+    const objects = await extendReferenced(service, view.current.known, state.ripe());
+    if (objects > 0) service.log.info({ objects }, "locks were extended");
   }
 
   /** Serves whoever has a grant by now, and nobody else. */

@@ -44,7 +44,7 @@ import {
   ripeHere,
   type ShardOf,
 } from "./policy.ts";
-import { auditedIndices } from "./policy-audit.ts";
+import { auditedIndices } from "../vault/audited-shards.ts";
 import type { SiteView } from "./view.ts";
 
 const DAY_SECONDS = 86_400;

@@ -10,7 +10,7 @@ import { GOVERNANCE_KINDS } from "../sites/wire.ts";
 import { firstEpochOf } from "../vault/documents.ts";
 import type { KnownAgent } from "../vault/known-state.ts";
 import type { Grant } from "./grant.ts";
-import { type AuditedShard, isAudited } from "./policy-audit.ts";
+import { type AuditedShard, isAudited } from "../vault/audited-shards.ts";
 import type { KnownRequester, SiteView } from "./view.ts";
 import type { EnforcedOrder } from "./view-orders.ts";
 

@@ -1,7 +1,6 @@
 /** The objects of one State on an S3 engine, each under the State's own prefix. */
 import { toHex } from "../crypto/bytes.ts";
 import { sha256 } from "../crypto/hash.ts";
-import { ExclaveError } from "../errors.ts";
 import { openS3Site } from "../sites/s3.ts";
 import { readS3File } from "../sites/s3-file.ts";
 import type { SiteIdentity } from "../sites/site.ts";
@@ -44,12 +43,7 @@ export async function openS3Storage(
       // A version that does not verify gives way to one that does.
       await site.put(name, parts);
     },
-    remove: () => {
-      throw new ExclaveError(
-        "site-unavailable",
-        "versions on this engine are locked, and are not removed by this program: a lifecycle rule may, when their locks have run out and nobody extends them",
-      );
-    },
+    remove: (name) => site.destroy(name),
     storedAt: async (name) => (await site.versions(name))[0]?.storedAt,
     ...(site.locks ? { extend: (name: string, until: Date) => site.extend(name, until) } : {}),
     // A version that is locked for a day at each breath would be many: to be there and listed is what is asked.

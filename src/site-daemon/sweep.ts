@@ -61,7 +61,7 @@ export async function removeRipe(
 
 async function removeEpoch(service: StateService, register: string, epoch: number): Promise<Swept> {
   const { store, log, now } = service;
-  let [objects, bytes] = [0, 0];
+  let [objects, bytes, locked] = [0, 0, 0];
   for (let after = ""; ; ) {
     const rows = store.index.shardsOf(register, epoch, after, REMOVED_AT_ONCE);
     let [some, someBytes] = [0, 0];
@@ -75,7 +75,14 @@ async function removeEpoch(service: StateService, register: string, epoch: numbe
         );
         continue;
       }
-      await store.remove(row.name);
+      try {
+        await store.remove(row.name);
+      } catch (error) {
+        // A lock of the engine that has not run out yet. Nobody extends it any more.
+        if (!isExclaveError(error, "refused")) throw error;
+        locked++;
+        continue;
+      }
       some++;
       someBytes += row.bytes;
     }
@@ -86,7 +93,7 @@ async function removeEpoch(service: StateService, register: string, epoch: numbe
       register,
       epoch,
       { objects: some, bytes: someBytes },
-      isLast ? now() : undefined,
+      isLast && locked === 0 ? now() : undefined,
     );
     if (isLast) return { objects, bytes };
   }
@@ -110,10 +117,14 @@ async function isOfEpoch(
 }
 
 /**
- * Extends the locks of what statements reference, where the place has locks: so nothing runs out while home, which
- * does it otherwise, is silent.
+ * Extends the locks of what statements reference, where the place has locks: nothing runs out while home is silent.
+ * Those of an epoch that is to be destroyed run out.
  */
-export async function extendReferenced(service: StateService, known: KnownState): Promise<number> {
+export async function extendReferenced(
+  service: StateService,
+  known: KnownState,
+  ripe: readonly RipeRemoval[],
+): Promise<number> {
   const { store, now } = service;
   const { extend } = store.storage;
   if (!extend) return 0;
@@ -129,7 +140,7 @@ export async function extendReferenced(service: StateService, known: KnownState)
   };
   for await (const statement of namesOf(service, "statement")) {
     const bytes = await documentOf(service, statement);
-    for (const manifest of bytes ? manifestsOf(bytes, known) : []) {
+    for (const manifest of bytes ? manifestsOf(bytes, known, ripe) : []) {
       const row = store.find(`manifest/${manifest}`);
       // Extended last of all that it names, so that one which is done is not looked into again.
       if (!row || row.retainUntil >= enough) continue;
@@ -166,9 +177,15 @@ const KEPT_KINDS = [
   "ledger",
 ] as const;
 
-function manifestsOf(statement: Uint8Array, known: KnownState): readonly string[] {
+function manifestsOf(
+  statement: Uint8Array,
+  known: KnownState,
+  ripe: readonly RipeRemoval[],
+): readonly string[] {
   try {
-    return openStatement(statement, known).document.manifests;
+    const { register, epoch, manifests } = openStatement(statement, known).document;
+    const isDoomed = ripe.some((one) => one.register === register && one.epochs.includes(epoch));
+    return isDoomed ? [] : manifests;
   } catch (error) {
     if (isExclaveError(error) && error.code !== "bug") return [];
     throw error;

@@ -5,6 +5,7 @@ import { chmod, writeFile } from "node:fs/promises";
 import { createServer } from "node:net";
 import { dirname, join } from "node:path";
 import { after, before, describe, type TestContext, test } from "node:test";
+import { setTimeout as delay } from "node:timers/promises";
 import {
   DeleteObjectCommand,
   GetObjectCommand,
@@ -232,6 +233,24 @@ describe("sites on a real Ceph", { skip: missing ?? false }, () => {
       { name: "AccessDenied" },
     );
     await assert.rejects(site.extend(objectName("shard", "absent"), later), code("not-found"));
+  });
+
+  test("what is destroyed goes when its locks have run out, and not before", async (t) => {
+    const config = await newBucket(t, ceph);
+    const site = await openS3Site(config, identity, { firstLockSeconds: 4 });
+    t.after(() => site.close());
+    const [doomed, kept] = [objectName("shard", "doomed"), objectName("shard", "kept")];
+    for (const name of [doomed, kept]) await site.put(name, [text(name)]);
+    await assert.rejects(site.destroy(doomed), code("refused"));
+    assert.equal(await readText(site, doomed, 200), doomed);
+    const until = await site.retainedUntil(doomed);
+    assert.ok(until);
+    // The engine's own clock decides, so that is what is waited for.
+    await delay(until.getTime() - Date.now() + 1000);
+    await site.destroy(doomed);
+    await site.destroy(doomed);
+    assert.equal(await site.stat(doomed), undefined);
+    assert.deepEqual(await listed(site, "shard"), [kept]);
   });
 
   test("a bucket without locks is opened only when that is asked for, and says so", async (t) => {

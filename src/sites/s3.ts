@@ -13,7 +13,7 @@
  * and yet took effect is found by the first listing of the next one.
  */
 import { ExclaveError, isExclaveError } from "../errors.ts";
-import { openS3Client, orWhenAbsent, type S3Client } from "./s3-client.ts";
+import { openS3Client, orWhenAbsent, refusal, type S3Client } from "./s3-client.ts";
 import type { S3Config } from "./s3-config.ts";
 import { hashOf, type S3ConnectionOptions } from "./s3-http.ts";
 import type { S3Page, S3Version } from "./s3-xml.ts";
@@ -49,6 +49,11 @@ export type S3Site = Site & {
    * `not-found`, `site-unavailable`, and `refused` at a site that does not lock.
    */
   extend(name: string, until: Date): Promise<void>;
+  /**
+   * Removes every version of an object; absent ones are no error. Rejects with `refused` while one of them is locked:
+   * what could go has gone then. For a site that enforces, and only when the State decided it.
+   */
+  destroy(name: string): Promise<void>;
   /** Lets go of connections; what is under way may fail. */
   close(): void;
 };
@@ -191,6 +196,23 @@ class BucketSite implements S3Site {
       throw new ExclaveError("refused", `the S3 site at ${this.#client.where} does not lock`);
     }
     await this.#retain(key, await this.#need(name, key), until);
+  }
+
+  async destroy(name: string): Promise<void> {
+    const key = this.#keyOf(name);
+    this.#chosen.delete(name);
+    let locked = false;
+    for await (const { key: found, versionId } of this.#pages(key, VERSIONS_MAX)) {
+      if (found !== key) break;
+      const answer = await this.#client.send({ method: "DELETE", key, query: { versionId } });
+      if (answer.status === 403) locked = true;
+      else if (![200, 204, 404].includes(answer.status)) throw refusal(this.#client.where, answer);
+    }
+    if (!locked) return;
+    throw new ExclaveError(
+      "refused",
+      `${name} is locked at ${this.#client.where}; it can be removed when its lock has run out`,
+    );
   }
 
   close(): void {
