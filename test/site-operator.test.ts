@@ -5,7 +5,7 @@ import { on, once } from "node:events";
 import { existsSync, mkdirSync, readFileSync, rmSync, writeFileSync } from "node:fs";
 import { get } from "node:https";
 import { createServer } from "node:net";
-import { join } from "node:path";
+import { dirname, join } from "node:path";
 import { createInterface } from "node:readline";
 import { type TestContext, test } from "node:test";
 import { connect } from "node:tls";
@@ -85,7 +85,8 @@ test("where a site listens follows from its address, or is told", async (t) => {
   assert.ok(!("monitor" in settings(folder)));
 
   const engine = join(temporaryFolder(t), "s3.json");
-  writeFileSync(engine, "{}");
+  const reached = { endpoint: "https://s3.example.lu", bucket: "embassy" };
+  writeFileSync(engine, JSON.stringify({ ...reached, credentialsFile: "credentials.json" }));
   const told = await madeSite(
     t,
     ...[
@@ -102,6 +103,9 @@ test("where a site listens follows from its address, or is told", async (t) => {
   assert.deepEqual(settings(told.folder).listen, { host: "::1", port: 1 });
   assert.deepEqual(settings(told.folder).monitor, { host: "127.0.0.1", port: 0 });
   assert.deepEqual(settings(told.folder).storage, { kind: "s3", file: engine });
+  for (const read of [engine, join(dirname(engine), "credentials.json")]) {
+    assert.match(readFileSync(told.made.unit, "utf8"), new RegExp(`^ReadOnlyPaths=.*${read}`, "m"));
+  }
   const { card } = openSiteCard(readFileSync(told.made.card));
   assert.equal(card.storage, "s3");
   const unit = readFileSync(told.made.unit, "utf8");

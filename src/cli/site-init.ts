@@ -1,11 +1,13 @@
-import { readFile, writeFile } from "node:fs/promises";
+import { writeFile } from "node:fs/promises";
 import { join, resolve } from "node:path";
 import { stdin } from "node:process";
 import { Command } from "commander";
-import { ExclaveError } from "../errors.ts";
+import { ExclaveError, isExclaveError } from "../errors.ts";
+import { holdProgram } from "../site-daemon/program.ts";
 import type { NewSiteSettings } from "../site-daemon/settings.ts";
 import { initSite, type SiteFiles } from "../site-daemon/site-files.ts";
 import { stateDirectory, UNIT_NAME, UNIT_USER, unitFile } from "../site-daemon/unit-file.ts";
+import { readS3File } from "../sites/s3-file.ts";
 import { fingerprintOf } from "../sites/self-signed.ts";
 import { listenerFlag } from "./listener-flag.ts";
 import { shellLine } from "./page.ts";
@@ -49,13 +51,27 @@ export function siteInitCommand(terminal: Terminal): Command {
       const card = join(folder, `${site.settings.name}.card.json`);
       const unit = join(folder, UNIT_NAME);
       await writeFile(card, site.card(), { mode: 0o644 });
-      await writeFile(unit, unitOf(site), { mode: 0o644 });
+      await writeFile(unit, await unitOf(site), { mode: 0o644 });
+      const program = await heldProgram(folder);
       const { id } = site.keys.signing;
       terminal.result(
-        { site: site.settings.name, folder, card, unit, id, fingerprint: fingerprintOf(id) },
-        said(site, card, unit),
+        {
+          ...{ site: site.settings.name, folder, card, unit, id, fingerprint: fingerprintOf(id) },
+          ...(program === undefined ? {} : { program }),
+        },
+        said(site, card, unit, program),
       );
     });
+}
+
+/** SHA-256 of the program that the site will hand out; undefined in a checkout that was not compiled. */
+async function heldProgram(folder: string): Promise<string | undefined> {
+  try {
+    return (await holdProgram(folder)).sha256;
+  } catch (error) {
+    if (!isExclaveError(error, "usage")) throw error;
+    return undefined;
+  }
 }
 
 type Answers = {
@@ -121,7 +137,8 @@ async function settingsOf(flags: InitFlags): Promise<NewSiteSettings> {
   const country = (flags.country ?? "").toUpperCase();
   const url = urlOf(flags.url ?? "");
   const port = url.port === "" ? HTTPS_PORT : Number(url.port);
-  if (flags.s3 !== undefined) await requireFile(flags.s3);
+  // Before anything is made.
+  if (flags.s3 !== undefined) await readS3File(flags.s3);
   return {
     name,
     country,
@@ -146,21 +163,21 @@ function urlOf(text: string): URL {
   );
 }
 
-async function requireFile(file: string): Promise<void> {
-  await readFile(file).catch((cause: unknown) => {
-    throw new ExclaveError("usage", `${file} cannot be read. Nothing was made`, { cause });
-  });
-}
-
-function unitOf({ folder, settings }: SiteFiles): string {
+async function unitOf({ folder, settings }: SiteFiles): Promise<string> {
   const { listen, monitor, admin, storage } = settings;
   return unitFile({
     folder,
     node: process.execPath,
     program: ENTRY,
     ports: [listen, monitor, admin].flatMap((one) => (one ? [one.port] : [])),
-    reads: storage.kind === "s3" ? [storage.file] : [],
+    reads: storage.kind === "s3" ? await readsOf(storage.file) : [],
   });
+}
+
+/** What the site reads to reach its engine. */
+async function readsOf(file: string): Promise<readonly string[]> {
+  const { credentialsFile, caFile } = (await readS3File(file)).config;
+  return [file, credentialsFile, ...(caFile === undefined ? [] : [caFile])];
 }
 
 /** How the unit is put in its place, a command a line. */
@@ -181,6 +198,7 @@ function said(
   { folder, settings, keys }: SiteFiles,
   card: string,
   unit: string,
+  program: string | undefined,
 ): readonly string[] {
   return [
     `Site ${settings.name} (${settings.country}) is made; it does not run yet.`,
@@ -195,5 +213,8 @@ function said(
     "   or as a service, as root:",
     ...howToInstall(unit, folder).map((line) => `     ${line}`),
     `4. In ${join(folder, "site.json")}, under "notice", write what a bailiff is to read.`,
+    program === undefined
+      ? "5. It has no program to hand out to who recovers: this one is not compiled. See exclave site program --help"
+      : `It hands out this program to who recovers, SHA-256 ${program}.`,
   ];
 }

@@ -9,7 +9,9 @@ import { gzipSync } from "node:zlib";
 import { toHex } from "../crypto/bytes.ts";
 import { sha256 } from "../crypto/hash.ts";
 import { ExclaveError } from "../errors.ts";
+import { writeFileIn } from "./folder.ts";
 import { installedPackages } from "./installed-packages.ts";
+import { nameProgram } from "./settings.ts";
 import { type TarFile, tarOf } from "./tar.ts";
 
 export const PROGRAM_ROOT = resolve(import.meta.dirname, "../..");
@@ -68,6 +70,19 @@ export function packProgram({
   const bytes = gzipSync(tar, { level: 9 });
   bytes[GZIP_SYSTEM_AT] = GZIP_SYSTEM_UNKNOWN;
   return { version, bytes, sha256: toHex(sha256(bytes)) };
+}
+
+/**
+ * Packs the program into a site's folder and has the site hand it out; in the place of an older one. Throws as
+ * `packProgram` does.
+ */
+export async function holdProgram(folder: string): Promise<PackedProgram> {
+  const program = packProgram();
+  // Its own name for each: what is being handed out while the site runs stays whole.
+  const file = `exclave-${program.version}-${program.sha256.slice(0, 16)}.tgz`;
+  await writeFileIn(join(folder, file), program.bytes);
+  await nameProgram(folder, file);
+  return program;
 }
 
 /** Throws `usage` unless the compiled program is there and, in a checkout, no older than its sources. */

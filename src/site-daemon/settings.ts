@@ -187,14 +187,29 @@ export async function findSettings(folder: string): Promise<SiteSettings | undef
  * them. Throws `usage` when there are too many, and as `readSettings` does.
  */
 export async function addPeer(folder: string, added: Peer): Promise<readonly string[]> {
+  const { peers } = await changeSettings(folder, (settings) => ({
+    ...settings,
+    peers: [...settings.peers.filter(({ name }) => name !== added.name), added],
+  }));
+  return peers.map(({ name }) => name);
+}
+
+/** Names the packed program that the site hands out; a path from the site's folder. */
+export async function nameProgram(folder: string, file: string): Promise<void> {
+  await changeSettings(folder, (settings) => ({ ...settings, program: file }));
+}
+
+async function changeSettings(
+  folder: string,
+  change: (settings: SiteSettings) => SiteSettings,
+): Promise<SiteSettings> {
   const file = settingsFile(folder);
   const bytes = await readBounded(file);
   // Paths stay as they were written.
   const settings = bytes ? parseEdited(file, bytes, settingsSchema) : await readSettings(folder);
-  const peers = [...settings.peers.filter(({ name }) => name !== added.name), added];
-  const changed = parseEdited(file, jsonText({ ...settings, peers }), settingsSchema);
+  const changed = parseEdited(file, jsonText(change(settings)), settingsSchema);
   await writeFileIn(file, jsonText(changed));
-  return changed.peers.map(({ name }) => name);
+  return changed;
 }
 
 export function identityOfSite(settings: SiteSettings): SiteIdentity {
