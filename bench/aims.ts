@@ -3,6 +3,8 @@ import type { ErasureResult } from "./erasure.ts";
 import type { LedgerResult } from "./ledger.ts";
 import type { MemoryResult } from "./memory.ts";
 import type { Phase, ToolResult } from "./protect.ts";
+import type { SiteDaemonResult } from "./site-daemon.ts";
+import type { SitesResult } from "./sites.ts";
 
 export type Aim = {
   readonly what: string;
@@ -78,6 +80,49 @@ export function aimsOfMemory(results: readonly MemoryResult[]): Aim[] {
       memoryAim(`peak memory, protecting ${size}`, protectPeakBytes),
       memoryAim(`peak memory, restoring ${size}`, restorePeakBytes),
     ];
+  });
+}
+
+/** A core's share of what was done: the daemon's own processor time counts, the client's beside it does not. */
+export function aimsOfSiteDaemon(result: SiteDaemonResult): Aim[] {
+  const { putBytesPerCpuSecond, readsPerSecond, readMillisecondsP99, peakBytes } = result;
+  return [
+    aim(
+      "shards taken by a site, MB a core second",
+      putBytesPerCpuSecond / 1e6,
+      "MB",
+      "at least",
+      400,
+    ),
+    aim("small ranges that it gives", readsPerSecond, "a second", "at least", 3000),
+    aim("one of them, 99th percentile", readMillisecondsP99, "ms", "at most", 20),
+    aim("its peak memory", peakBytes / 1e6, "MB", "at most", 200),
+  ];
+}
+
+export function aimsOfSites({ runs }: SitesResult): Aim[] {
+  return runs.flatMap((ours) => {
+    const { tool, size, congestionControl: name } = ours;
+    if (tool !== "exclave") return [];
+    const theirs = runs.find((run) => run.tool === "restic" && run.congestionControl === name);
+    return (["protect", "restore"] as const).flatMap((phase) => {
+      const { flow, bytes, wallSeconds } = ours[phase];
+      const what = `${phase} over the link, ${name}`;
+      const over = (flow.streamBytes / bytes - 1) * 100;
+      const quicker = theirs && theirs[phase].wallSeconds / wallSeconds;
+      return [
+        // A short transfer has no bulk under BBR; under CUBIC any is long.
+        ...(size === "bulk" || name === "cubic"
+          ? [
+              aim(`${what}: link in use, bulk`, flow.bulkShare * 100, "%", "at least", 90),
+              aim(`${what}: sent beyond the shards`, over, "%", "at most", 3),
+            ]
+          : []),
+        ...(quicker !== undefined && size === "compared"
+          ? [aim(`${what}: restic over sftp / exclave`, quicker, "×", "at least", 1)]
+          : []),
+      ];
+    });
   });
 }
 

@@ -1,10 +1,17 @@
 /**
- * `npm run bench -- [protect] [erasure] [ledger] [memory] [options]`: see docs/benchmarks.md.
+ * `npm run bench -- [protect] [erasure] [ledger] [memory] [sites] [options]`: see docs/benchmarks.md.
  *
  * Tables go to standard output (with --json: one JSON object), what is going on to standard error.
  */
 import { parseArgs } from "node:util";
-import { aimsOfErasure, aimsOfLedger, aimsOfMemory, aimsOfTools } from "./aims.ts";
+import {
+  aimsOfErasure,
+  aimsOfLedger,
+  aimsOfMemory,
+  aimsOfSiteDaemon,
+  aimsOfSites,
+  aimsOfTools,
+} from "./aims.ts";
 import { type Corpus, provideCorpus } from "./corpora.ts";
 import { benchErasure } from "./erasure.ts";
 import { closeGround, groundAt, openGround } from "./ground.ts";
@@ -13,13 +20,15 @@ import { describeMachine } from "./machine.ts";
 import { MEMORY_SCALE, MEMORY_SCALE_LARGE, type MemoryResult, measureMemory } from "./memory.ts";
 import { type Context, compareTools, reasonOf } from "./protect.ts";
 import { formatReport, type Report } from "./report.ts";
+import { benchSiteDaemon } from "./site-daemon.ts";
+import { benchSites, SITES_SCALES } from "./sites.ts";
 import { borg } from "./tools/borg.ts";
 import { exclave } from "./tools/exclave.ts";
 import { restic } from "./tools/restic.ts";
 import { tarPipeline } from "./tools/tar-pipeline.ts";
 import type { Tool } from "./tools/tool.ts";
 
-const SUITES = ["protect", "erasure", "ledger", "memory"] as const;
+const SUITES = ["protect", "erasure", "ledger", "memory", "sites"] as const;
 const TOOLS: Readonly<Record<string, Tool>> = { exclave, restic, borg, tar: tarPipeline };
 /** Of the corpus: what one tool stores and restores before its files are truncated, with room to spare. */
 const SPACE_FACTOR = 2.5;
@@ -30,6 +39,8 @@ const USAGE = `npm run bench -- [SUITE…] [OPTION…]
   erasure   Reed–Solomon 3-of-5 on one core
   ledger    append, prove and verify 100,000 entries
   memory    peak memory of protect and restore at 1 GB (with --large: at 10 GB too)
+  sites     what one site's process takes and gives; protect and restore over a link of 100 Mbit/s, 80 ms, 1 % loss,
+            in network namespaces (root, Linux), beside restic over sftp
   Without a suite: all of them.
 
   --scale N        corpus of protect: N times 1.57 GB and 60,630 files (1)
@@ -126,6 +137,19 @@ async function main(): Promise<void> {
     report.memory = memory;
     report.aims = [...report.aims, ...aimsOfMemory(memory)];
   }
+  if (suites.includes("sites")) {
+    const corpora = {
+      bulk: provide(rounded(SITES_SCALES.bulk * scale)),
+      compared: provide(rounded(SITES_SCALES.compared * scale)),
+    };
+    await onGround(ground, corpora.bulk, async (context) => {
+      say("one site's process, on loopback");
+      report.siteDaemon = await benchSiteDaemon(context.directory);
+      report.sites = await benchSites(context, corpora);
+    });
+    if (report.siteDaemon) report.aims = [...report.aims, ...aimsOfSiteDaemon(report.siteDaemon)];
+    if (report.sites) report.aims = [...report.aims, ...aimsOfSites(report.sites)];
+  }
   if (report.failures.length > 0) process.exitCode = 1;
   console.log(values.json ? JSON.stringify(report, null, 2) : formatReport(report));
 }
@@ -161,6 +185,11 @@ function chosen<T extends string>(names: readonly string[], all: readonly T[], w
   const unknown = names.find((name) => !all.some((known) => known === name));
   if (unknown !== undefined) refuse(`there is no ${what} ${unknown}; there are ${all.join(", ")}`);
   return names.length === 0 ? [...all] : all.filter((known) => names.includes(known));
+}
+
+/** A corpus is kept under its scale's digits. */
+function rounded(scale: number): number {
+  return Number(scale.toPrecision(3));
 }
 
 function positive(text: string, option: string): number {

@@ -6,6 +6,10 @@ import type { LedgerResult } from "./ledger.ts";
 import type { Machine } from "./machine.ts";
 import type { MemoryResult } from "./memory.ts";
 import type { Failure, Phase, ToolResult } from "./protect.ts";
+import { formatSiteDaemon, formatSites } from "./report-sites.ts";
+import { megabytes, seconds, table } from "./report-table.ts";
+import type { SiteDaemonResult } from "./site-daemon.ts";
+import type { SitesResult } from "./sites.ts";
 
 export type Report = {
   readonly date: string;
@@ -19,6 +23,8 @@ export type Report = {
   readonly erasure?: readonly ErasureResult[];
   readonly ledger?: LedgerResult;
   readonly memory?: readonly MemoryResult[];
+  readonly siteDaemon?: SiteDaemonResult;
+  readonly sites?: SitesResult;
   readonly aims: readonly Aim[];
 };
 
@@ -39,6 +45,8 @@ export function formatReport(report: Report): string {
   }
   if (erasure) sections.push(`One core:\n\n${formatErasure(erasure)}`);
   if (memory) sections.push(`Peak memory by size of the register:\n\n${formatMemory(memory)}`);
+  if (report.siteDaemon) sections.push(formatSiteDaemon(report.siteDaemon));
+  if (report.sites) sections.push(formatSites(report.sites));
   if (report.aims.length > 0) sections.push(`Aims:\n\n${formatAims(report.aims)}`);
   for (const { tool, reason } of failures) sections.push(`FAILED: ${tool}: ${reason}`);
   return sections.join("\n\n");
@@ -133,34 +141,6 @@ function formatAims(aims: readonly Aim[]): string {
       ];
     }),
   );
-}
-
-/** The first column to the left, all others to the right. `|` in a cell is escaped, as Markdown wants. */
-function table(head: readonly string[], rows: readonly (readonly string[])[]): string {
-  const cells = [head, ...rows].map((row) => row.map((cell) => cell.replaceAll("|", "\\|")));
-  const widths = head.map((_, column) =>
-    Math.max(3, ...cells.map((row) => row[column]?.length ?? 0)),
-  );
-  const lines = cells.map(
-    (row) =>
-      `| ${row
-        .map((cell, column) =>
-          column === 0 ? cell.padEnd(widths[0] ?? 0) : cell.padStart(widths[column] ?? 0),
-        )
-        .join(" | ")} |`,
-  );
-  const rule = widths.map((width, column) =>
-    column === 0 ? "-".repeat(width) : `${"-".repeat(width - 1)}:`,
-  );
-  return [lines[0], `| ${rule.join(" | ")} |`, ...lines.slice(1)].join("\n");
-}
-
-function seconds(value: number): string {
-  return `${value.toFixed(2)} s`;
-}
-
-function megabytes(bytes: number): string {
-  return `${(bytes / 1e6).toFixed(1)} MB`;
 }
 
 function gigabytes(bytes: number): string {
