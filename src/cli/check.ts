@@ -175,10 +175,16 @@ function summary(report: CheckReport): readonly string[] {
     .slice(0, FINDINGS_SHOWN_MAX)
     .map(({ site, object, why }) => `  ${site}: ${object}: ${why}`);
   const more = report.findingCount - findings.length;
+  const withheld = report.sites.reduce((sum, site) => sum + site.withheld, 0);
   return [
     ...formatTable([["site", "holds", "missing", "verified", "damaged", "read"], ...rows]),
     ...findings,
     ...(more > 0 ? [`  and ${formatCount(more)} more`] : []),
+    ...(withheld > 0
+      ? [
+          `${plural(withheld, "shard")} of closed epochs ${withheld === 1 ? "is" : "are"} there and ${withheld === 1 ? "was" : "were"} not read: sites show home too few to read them, before a release.`,
+        ]
+      : []),
     `${verdict} ${report.full ? "Every byte was read" : "A sample was read"}, in ${formatSeconds(report.seconds)}${report.full ? "" : "; --full reads every byte"}.`,
   ];
 }

@@ -15,6 +15,7 @@ import { draftDecision, type Grounds, VALID_DAYS } from "../governance/decide.ts
 import { AGENT_QUOTA } from "../governance/found.ts";
 import { inventoryOf } from "../governance/registers.ts";
 import { seatsOfCards } from "../governance/signatory-key.ts";
+import { tooFewWitnesses } from "../governance/witnessing.ts";
 import { openSiteCard } from "../sites/site-card.ts";
 import type { Home } from "../vault/home.ts";
 import { openHome, withState } from "./context.ts";
@@ -215,6 +216,8 @@ async function runPropose(terminal: Terminal, ask: Ask, subject: string, flags: 
     if (isFirstStep) terminal.notice("this announces; a second decision carries it out");
     return sayProposed(terminal, home, given, { order }, flags.out);
   }
+  const unwitnessed = await tooFewWitnesses(home);
+  if (unwitnessed !== undefined) terminal.notice(unwitnessed);
   const again = `To carry it out: the same again, with --carries-out ${given.id}`;
   terminal.result({ decision: given, order }, [
     `Decided: ${sentenceOf(order, home.charter, registerNames(home))}`,

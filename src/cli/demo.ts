@@ -1,18 +1,24 @@
 import { mkdirSync, mkdtempSync, readdirSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join, resolve } from "node:path";
-import { stderr, stdin, stdout } from "node:process";
+import { env, stderr, stdin, stdout } from "node:process";
 import { Command, Option } from "commander";
 import { ExclaveError } from "../errors.ts";
 import { removeTree, stoppable } from "./clean-up.ts";
 import { askForLosses, defaultLosses } from "./demo/disaster.ts";
 import { demoSizes, type RegisterSizes } from "./demo/registers.ts";
+import { SiteProcesses } from "./demo/site-processes.ts";
+import { startSites } from "./demo/sites.ts";
 import { pathsIn, type Stage, showStep } from "./demo/stage.ts";
 import { tellStory } from "./demo/story.ts";
 import { requireRoom } from "./disk.ts";
 import { EXIT } from "./exit-codes.ts";
 import type { MakeCommand } from "./main.ts";
 import { newPage } from "./page.ts";
+
+const HELP = `
+Every host country is a process of its own, \`exclave site serve\`, which is ended with the demo.
+EXCLAVE_DEMO_S3=FILE has one of them store in an S3 engine; FILE is as for \`site init --s3\`.`;
 
 const SEED = 20_260_316;
 /** About 250 MB at its highest: originals, restored copy, sites and homes together; and some to spare. */
@@ -21,6 +27,7 @@ const ROOM_BYTES = 400e6;
 export const demoCommand: MakeCommand = (terminal, setExit) =>
   new Command("demo")
     .description("the whole story on this machine, with invented registers: lost, and back again")
+    .addHelpText("after", HELP)
     .option("--yes", "ask nothing: the first two sites are lost", false)
     .option("--dir <dir>", "play in this new or empty directory, and keep it")
     .addOption(
@@ -34,20 +41,25 @@ export const demoCommand: MakeCommand = (terminal, setExit) =>
       const asks =
         !flags.yes && !terminal.json && stdin.isTTY && stdout.isTTY === true && stderr.isTTY;
       let root: string | undefined;
+      const processes = new SiteProcesses();
       const cleanUp = (): void => {
+        processes.killNow();
         if (root !== undefined && !keep) removeTree(root);
       };
       try {
         await stoppable(terminal, cleanUp, async () => {
           root = makeRoot(flags.dir, flags.scale);
           const page = newPage(terminal);
-          const stage: Stage = { terminal, page, paths: pathsIn(root), timings: [] };
           page.heading("Exclave: how a State's registers survive the loss of the State's home");
+          const paths = pathsIn(root);
+          const sites = await startSites({ paths, processes }, engineFile());
+          const stage: Stage = { terminal, page, paths, processes, sites, timings: [] };
           const report = await tellStory(stage, {
             seed: SEED,
             sizes: scaled(flags.scale),
             chooseLosses: asks ? askForLosses : async () => defaultLosses,
           });
+          await processes.stopAll();
           if (!report.good) setExit(EXIT.failed);
           terminal.result(report, keep ? [`  Everything is kept in ${root}.`] : []);
           if (!keep) showStep(stage, "clearing up");
@@ -62,6 +74,12 @@ type DemoFlags = {
   readonly dir?: string;
   readonly scale: number;
 };
+
+/** Says how an S3 engine is reached, where the reader has one. */
+function engineFile(): string | undefined {
+  const file = env.EXCLAVE_DEMO_S3;
+  return file === undefined || file === "" ? undefined : resolve(file);
+}
 
 /** Where the demo plays: a temporary directory, or the new or empty one that was given. */
 function makeRoot(dir: string | undefined, scale: number): string {

@@ -1,11 +1,13 @@
 import { Command } from "commander";
+import { acquaint } from "../governance/acquaint.ts";
+import { openAllSites, publish, requireCurrent } from "../governance/ledger-at-sites.ts";
 import { extendLocks, keptAt } from "../registers/extend-locks.ts";
 import { listHeld } from "../registers/known-packs.ts";
 import { repairDocuments, repairShards } from "../registers/repair.ts";
 import { parseId } from "../vault/identifiers.ts";
 import { lockRegister } from "../vault/lock.ts";
 import { isOpen, openSites } from "../vault/open-sites.ts";
-import { withHome } from "./context.ts";
+import { withHome, withState } from "./context.ts";
 import { EXIT } from "./exit-codes.ts";
 import { plural } from "./format.ts";
 import type { MakeCommand } from "./main.ts";
@@ -21,6 +23,7 @@ export const repairCommand: MakeCommand = (terminal, setExit) =>
         const unlock = lockRegister(home, id, name);
         try {
           const places = await openSites(home, register);
+          await acquaint(home, places);
           const unavailable = places.flatMap((place) => (isOpen(place) ? [] : [place.problem]));
           await listHeld(catalog, places);
           const report = await repairShards({
@@ -34,6 +37,12 @@ export const repairCommand: MakeCommand = (terminal, setExit) =>
               ),
           });
           const documents = Object.fromEntries(await repairDocuments(places));
+          // What came into the ledger while a site was away.
+          await withState(home, async () => {
+            const all = await openAllSites(home);
+            await requireCurrent(home, all);
+            await publish(home, all);
+          });
           const until = new Date(Date.now() + home.charter.retentionSeconds * 1000);
           const locks = await extendLocks(places, until, (place, index) =>
             keptAt(catalog, id, place, index),

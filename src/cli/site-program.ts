@@ -6,11 +6,12 @@ import { type FolderFlag, folderOption } from "./site-folder.ts";
 import type { Terminal } from "./terminal.ts";
 
 const HELP = `
-  exclave site program --folder /var/lib/exclave-site      at a site: hand out this release from now on
+  exclave site program --folder /var/lib/exclave-site      at a site: hand out this release
   exclave site program --out exclave.tgz
 
 A site hands it out at /v1/program to whoever recovers a State; \`init\` has it do so, and after an
-upgrade this does. Its SHA-256 goes into the founding plan, and from there onto the kits. To run it: tar xf exclave.tgz, then exclave-VERSION/bin/exclave, with Node alone.`;
+upgrade this does. Its SHA-256 goes into the founding plan, and from there onto the kits. To run
+it: tar xf exclave.tgz, then exclave-VERSION/bin/exclave, with Node alone.`;
 
 export function siteProgramCommand(terminal: Terminal): Command {
   return new Command("program")

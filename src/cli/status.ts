@@ -4,6 +4,7 @@ import { standings } from "../charter/history.ts";
 import { isExclaveError } from "../errors.ts";
 import { custodyStatus } from "../governance/custody.ts";
 import { openAllSites, requireCurrent } from "../governance/ledger-at-sites.ts";
+import { tooFewWitnesses } from "../governance/witnessing.ts";
 import { verifyCheckpoint } from "../ledger/checkpoint.ts";
 import { rootOf } from "../registers/snapshots.ts";
 import type { Catalog } from "../vault/catalog.ts";
@@ -44,10 +45,11 @@ export const statusCommand: MakeCommand = (terminal) =>
     .description("one sentence first, then only what needs a person")
     .action(async () => {
       const now = new Date();
-      const { name, whyNot, clock, charter, custody, declared, registers, debts } = await withHome(
-        async (home, catalog) => ({
+      const { name, whyNot, unwitnessed, clock, charter, custody, declared, registers, debts } =
+        await withHome(async (home, catalog) => ({
           name: home.charter.name,
           whyNot: await whyNotCurrent(home),
+          unwitnessed: await tooFewWitnesses(home),
           clock: await clockNeeds(home, now),
           charter: charterStatus(home, now),
           custody: await custodyStatus(home),
@@ -56,10 +58,10 @@ export const statusCommand: MakeCommand = (terminal) =>
             home.config.registers.map((register) => registerStatus(home, catalog, register, now)),
           ),
           debts: catalog.debts(),
-        }),
-      );
+        }));
       const needs = [
         ...(whyNot === undefined ? [] : [whyNot]),
+        ...(unwitnessed === undefined ? [] : [unwitnessed]),
         ...clock,
         ...registers.flatMap((register) => register.needs),
         ...declared.map(

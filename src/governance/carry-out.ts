@@ -9,6 +9,7 @@ import { cosignedSeconds } from "../ledger/cosigned-time.ts";
 import type { Home } from "../vault/home.ts";
 import { witnessesOf } from "../vault/known-state.ts";
 import type { SitePlace } from "../vault/open-sites.ts";
+import { acquaint } from "./acquaint.ts";
 import {
   type Decided,
   draftDecision,
@@ -42,6 +43,7 @@ export async function give(home: Home, order: Order, grounds: Grounds, now: Date
     return { status: "proposed", decision: await draftDecision(home, order, grounds, now) };
   }
   const places = await openAllSites(home);
+  await acquaint(home, places);
   await requireCurrent(home, places);
   const decision = await draftDecision(home, order, grounds, now);
   const envelope = signPaper(decision, seat);
@@ -60,6 +62,7 @@ export async function give(home: Home, order: Order, grounds: Grounds, now: Date
  */
 export async function carryOut<T>(home: Home, now: Date, work: () => Promise<T>): Promise<T> {
   const places = await openAllSites(home);
+  await acquaint(home, places);
   await requireCurrent(home, places);
   await takeObjections(home, places, now);
   const done = await work();
@@ -72,8 +75,15 @@ async function bringAbroad(home: Home, places: readonly SitePlace[], now: Date):
   for (let round = 0; round < ROUNDS_MAX; round++) {
     requirePublished(home, await publish(home, places));
     if (home.charter.ledger.witnesses.length === 0) return;
-    if ((await enactRipe(home, await ledgerTime(home, now))) === 0) return;
+    const before = await entriesOf(home);
+    await enactRipe(home, await ledgerTime(home, now));
+    // What was entered counts when the witnesses have seen that too, and not before.
+    if ((await entriesOf(home)) === before) return;
   }
+}
+
+async function entriesOf(home: Home): Promise<number> {
+  return home.withLedger(({ size }) => size);
 }
 
 /** Now, or when the witnesses say that they saw the newest of the ledger, where their clocks are a little ahead. */

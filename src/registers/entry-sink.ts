@@ -77,11 +77,7 @@ export class EntrySink {
   }
 
   async discard(): Promise<void> {
-    try {
-      this.#cache.close();
-    } catch {
-      // Closed already, when the stream was ended.
-    }
+    this.#cache.close();
     await rm(this.#cacheFile, { force: true });
   }
 

@@ -12,8 +12,8 @@ export type SealWorkerData = {
   readonly k: number;
   readonly n: number;
   readonly known: readonly KnownIdsGeneration[];
-  /** One word: whether the slot for shards is free (`SLOT_*`). */
-  readonly slot: Int32Array<SharedArrayBuffer>;
+  /** A word for each slot for shards: whether it is free (`SLOT_*`). */
+  readonly slots: Int32Array<SharedArrayBuffer>;
 };
 
 export const SLOT_FREE = 0;
@@ -97,6 +97,7 @@ export type SealResult =
 /** A sealed and dispersed pack, whose shards lie in the worker's memory until the slot is freed. */
 export type PackMessage = {
   readonly type: "pack";
+  readonly slot: number;
   readonly pack: string;
   readonly kind: PackKind;
   readonly id: string;

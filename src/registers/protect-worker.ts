@@ -30,18 +30,20 @@ const post = answerTasks<SealTask, SealResult>(work, (message) => {
 const sealer = new Sealer({
   keys: deriveEpochKeys(data.epochKey, data.context),
   known,
+  slots: data.slots.length,
   k: data.k,
   n: data.n,
-  awaitSlot: () => {
-    Atomics.wait(data.slot, 0, SLOT_BUSY);
-    if (Atomics.load(data.slot, 0) === SLOT_ABORTED) {
+  awaitSlot: (slot) => {
+    Atomics.wait(data.slots, slot, SLOT_BUSY);
+    if (Atomics.load(data.slots, slot) === SLOT_ABORTED) {
       throw new ExclaveError("interrupted", "the work was stopped");
     }
   },
-  store: (sealed, dispersed) => {
-    Atomics.compareExchange(data.slot, 0, SLOT_FREE, SLOT_BUSY);
+  store: (sealed, dispersed, slot) => {
+    Atomics.compareExchange(data.slots, slot, SLOT_FREE, SLOT_BUSY);
     const message: PackMessage = {
       type: "pack",
+      slot,
       pack: sealed.pack,
       kind: sealed.kind,
       id: dispersed.id,

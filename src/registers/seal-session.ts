@@ -5,11 +5,14 @@
 import { availableParallelism } from "node:os";
 import { favourSmallHeaps } from "../platform/memory.ts";
 import { WorkerPool } from "../platform/worker-pool.ts";
+import { asEnforcing } from "../sites/enforcing.ts";
 import type { Catalog } from "../vault/catalog.ts";
 import type { RegisterConfig } from "../vault/home.ts";
 import { type EpochContext, parseId } from "../vault/identifiers.ts";
 import type { KnownIds } from "../vault/known-ids.ts";
+import { isOpen } from "../vault/open-sites.ts";
 import type { QuorumWriter } from "../vault/quorum-writer.ts";
+import { farSlots } from "../vault/sealer.ts";
 import { shardName } from "../vault/shard.ts";
 import {
   type PackMessage,
@@ -65,15 +68,17 @@ export class SealSession {
   readonly #options: SealSessionOptions;
   readonly #pool: WorkerPool<SealTask, SealResult, PackMessage>;
   readonly #slots: readonly Int32Array<SharedArrayBuffer>[];
-  /** At most one a worker: its slot. */
+  /** At most one for each slot of a worker. */
   readonly #storing = new Set<Promise<void>>();
 
   constructor(options: SealSessionOptions) {
     this.#options = options;
-    const { register, known, context, epochKey } = options;
+    const { register, known, context, epochKey, writer } = options;
+    const isFar = writer.places.some((place) => isOpen(place) && asEnforcing(place.site));
+    const slots = isFar ? farSlots(register.k, register.sites.length) : 1;
     this.#slots = Array.from(
       { length: options.workers },
-      () => new Int32Array(new SharedArrayBuffer(4)),
+      () => new Int32Array(new SharedArrayBuffer(slots * 4)),
     );
     this.#pool = new WorkerPool<SealTask, SealResult, PackMessage>({
       script: new URL(`./protect-worker${import.meta.url.slice(-3)}`, import.meta.url),
@@ -85,7 +90,7 @@ export class SealSession {
         k: register.k,
         n: register.sites.length,
         known: known.generations,
-        slot: this.#slots[worker] ?? new Int32Array(new SharedArrayBuffer(4)),
+        slots: this.#slots[worker] ?? new Int32Array(new SharedArrayBuffer(slots * 4)),
       }),
       onMessage: (message, worker) => {
         const storing = this.#storePack(message, worker);
@@ -118,9 +123,11 @@ export class SealSession {
   }
 
   async close(): Promise<void> {
-    for (const slot of this.#slots) {
-      Atomics.store(slot, 0, SLOT_ABORTED);
-      Atomics.notify(slot, 0);
+    for (const slots of this.#slots) {
+      for (const slot of slots.keys()) {
+        Atomics.store(slots, slot, SLOT_ABORTED);
+        Atomics.notify(slots, slot);
+      }
     }
     await Promise.allSettled(this.#storing);
     await this.#pool.close();
@@ -135,7 +142,7 @@ export class SealSession {
           name: shardName(id, i),
           parts: message.shards.slice(i, i + 1),
         }))
-        .finally(() => this.#freeSlot(worker));
+        .finally(() => this.#freeSlot(worker, message.slot));
       catalog.transaction(() => {
         catalog.addPack(
           context.register,
@@ -169,10 +176,10 @@ export class SealSession {
     }
   }
 
-  #freeSlot(worker: number): void {
-    const slot = this.#slots[worker];
-    if (!slot) return;
-    Atomics.store(slot, 0, SLOT_FREE);
-    Atomics.notify(slot, 0);
+  #freeSlot(worker: number, slot: number): void {
+    const slots = this.#slots[worker];
+    if (!slots) return;
+    Atomics.store(slots, slot, SLOT_FREE);
+    Atomics.notify(slots, slot);
   }
 }

@@ -93,7 +93,7 @@ test("who it is, is asked once for all connections, and again when the endorseme
         return false;
       },
     },
-    { now: () => now },
+    { now: () => now, limits: { callsAtFirst: 3 } },
   );
   // Three at once need three connections.
   await Promise.all([site.stat(name), site.stat(name), site.stat(name)]);

@@ -36,7 +36,9 @@ export const REMOTE_LIMITS: RemoteLimits = {
   delayMsMax: 10_000,
   retryAfterMsMax: 30_000,
   retriesPerMinute: 120,
-  callsAtFirst: 4,
+  // Two bodies that go on without a pause fill a link better than four that come and go: what TCP has learned of the
+  // link on one of them is not there for the others.
+  callsAtFirst: 2,
   callsMax: 64,
 };
 

@@ -26,15 +26,17 @@ export type OnChunk = (id: Uint8Array, bytes: number, pack: string | undefined) 
 export type SealerOptions = {
   readonly keys: EpochKeys;
   readonly known: KnownIds;
+  /** Packs under way at once; each has a slot, numbered from 0. One by default. */
+  readonly slots?: number;
   readonly k: number;
   readonly n: number;
   /**
-   * Takes a dispersed pack, whose shards lie in the slot; returns when the slot may be used again or,
-   * better, at once, with `awaitSlot` waiting instead.
+   * Takes a dispersed pack, whose shards lie in the slot of that number; returns when the slot may be used again
+   * or, better, at once, with `awaitSlot` waiting instead.
    */
-  readonly store: (sealed: SealedPack, dispersed: DispersedPack) => void;
-  /** Returns when the shards handed to `store` before are no longer needed. */
-  readonly awaitSlot: () => void;
+  readonly store: (sealed: SealedPack, dispersed: DispersedPack, slot: number) => void;
+  /** Returns when the shards handed to `store` before with this slot are no longer needed. */
+  readonly awaitSlot: (slot: number) => void;
 };
 
 const READ_BYTES = 2 * 1024 * 1024;
@@ -47,6 +49,11 @@ const PACK_BYTES = 8 * 1024 * 1024;
 export const SMALL_PACK_BYTES = 2 * 1024 * 1024;
 /** All n shards of a pack together are at most this long; with many shards per pack, packs are smaller. */
 const SHARDS_BYTES_MAX = 48 * 1024 * 1024;
+/**
+ * Packs under way at once with sites far away, where they fit `SHARDS_BYTES_MAX` together. With one, the link idles
+ * from the end of a pack until the next one has got going. Each more takes 13 MiB of every worker, at 3-of-5.
+ */
+const FAR_SLOTS_MAX = 2;
 
 /** The pack size that keeps the shards of one pack within bounds. */
 export function packBytesFor(k: number, n: number): number {
@@ -56,6 +63,12 @@ export function packBytesFor(k: number, n: number): number {
   const largest = fits.at(-1);
   invariant(largest !== undefined && largest >= 2 * FRAME_BYTES_MAX, "a pack of some frames fits");
   return largest;
+}
+
+/** How many packs a Sealer may have under way at once when sites are far away. */
+export function farSlots(k: number, n: number): number {
+  const fit = Math.floor(SHARDS_BYTES_MAX / slotBytes(packBytesFor(k, n), k, n));
+  return Math.min(FAR_SLOTS_MAX, fit);
 }
 
 /** Input that is pushed. Chunks are reported as they are cut. */
@@ -70,20 +83,25 @@ export class Sealer {
   readonly #options: SealerOptions;
   readonly #chunker: Chunker;
   readonly #read: { readonly offset: number; readonly view: Uint8Array };
-  readonly #slot: ShardSlot;
+  readonly #slots: readonly ShardSlot[];
   readonly #writers = new Map<PackKind, PackWriter>();
   readonly #packBytes: number;
+  /** Of all slots, that which was used longest ago. */
+  #nextSlot = 0;
 
   constructor(options: SealerOptions) {
-    const { k, n } = options;
+    const { k, n, slots = 1 } = options;
     this.#options = options;
     this.#packBytes = packBytesFor(k, n);
-    const slot = slotBytes(this.#packBytes, k, n);
-    this.kernel = loadKernel(READ_BYTES + STREAMS_MAX * PUSH_BYTES + slot + 64 * 1024);
+    const bytes = slotBytes(this.#packBytes, k, n);
+    this.kernel = loadKernel(READ_BYTES + STREAMS_MAX * PUSH_BYTES + slots * bytes + 64 * 1024);
     this.#chunker = new Chunker(this.kernel, options.keys.gearTable);
     const readAt = this.kernel.alloc(READ_BYTES);
     this.#read = { offset: readAt, view: this.kernel.view(readAt, READ_BYTES) };
-    this.#slot = { offset: this.kernel.alloc(slot, SHARD_ALIGN_BYTES), bytes: slot };
+    this.#slots = Array.from({ length: slots }, () => ({
+      offset: this.kernel.alloc(bytes, SHARD_ALIGN_BYTES),
+      bytes,
+    }));
   }
 
   /** Cuts a source into chunks and stores those that are new. */
@@ -173,8 +191,12 @@ export class Sealer {
 
   #disperse(sealed: SealedPack): void {
     const { keys, k, n, store, awaitSlot } = this.#options;
-    awaitSlot();
+    const number = this.#nextSlot;
+    const slot = this.#slots[number];
+    invariant(slot, "a Sealer has slots");
+    this.#nextSlot = (number + 1) % this.#slots.length;
+    awaitSlot(number);
     const dispersal = { ...keys.context, pack: sealed.pack, k, n, packBytes: sealed.bytes.length };
-    store(sealed, disperse(this.kernel, this.#slot, dispersal, sealed.bytes));
+    store(sealed, disperse(this.kernel, slot, dispersal, sealed.bytes), number);
   }
 }

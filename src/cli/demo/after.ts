@@ -17,6 +17,7 @@ import { type Host, hosts, threshold } from "./hosts.ts";
 import { holdersLost } from "./people.ts";
 import type { GeneratedRegisters } from "./registers.ts";
 import {
+  objectsPath,
   type RegisterName,
   registerNames,
   type Stage,
@@ -30,6 +31,8 @@ export type Disaster = {
   readonly lost: readonly string[];
   readonly damaged: string;
   readonly shardsDamaged: number;
+  /** Killed, and started again on the same disk. */
+  readonly restarted: string;
   readonly left: readonly string[];
   /** Offices of key holders. */
   readonly holdersLost: readonly string[];
@@ -37,15 +40,16 @@ export type Disaster = {
 };
 
 /**
- * Chapter 8, when it is known which sites are lost: home goes, and two sites and two key holders; a third site is
- * damaged.
+ * Chapter 11, when it is known which sites are lost: home goes, and two sites and two key holders; a third site is
+ * damaged, and a fourth has a power cut.
  */
 export async function strike(
   stage: Stage,
-  { lost, damaged, left }: Losses,
+  { lost, damaged, restarted, left }: Losses,
+  state: string,
   holders: readonly KeyHolder[],
 ): Promise<Disaster> {
-  const { page, paths } = stage;
+  const { page, paths, processes } = stage;
   // For the comparison alone: nothing that follows reads them before that.
   mkdirSync(paths.originals, { recursive: true });
   renameSync(paths.registers, join(paths.originals, "registers"));
@@ -55,20 +59,23 @@ export async function strike(
   for (const { number } of holders.filter(isLost)) {
     removeTree(join(paths.keyHolders, `${number}`));
   }
+  const pids = new Map(hosts.map(({ site }) => [site, processes.pidOf(site)]));
+  await Promise.all([...lost, restarted].map(({ site }) => processes.kill(site)));
   for (const host of lost) removeTree(sitePath(paths, host));
-  const shardsDamaged = damageShards(sitePath(paths, damaged));
+  const shardsDamaged = damageShards(objectsPath(paths, damaged, state));
+  showStep(stage, "starting a site again");
+  await processes.start(restarted.site, sitePath(paths, restarted));
+  const becameOf = (host: Host): string => {
+    if (lost.includes(host)) return `process ${pids.get(host.site)} killed, and its disk gone`;
+    if (host === restarted) return `process ${pids.get(host.site)} killed, and started again`;
+    if (host !== damaged) return "untouched";
+    return `runs on, with a byte altered in each of ${plural(shardsDamaged, "shard")}`;
+  };
   page.lines(
     alignTable(
       [
         ["home", "gone, with keys, catalog and registers"],
-        ...hosts.map((host) => [
-          host.country,
-          lost.includes(host)
-            ? "gone"
-            : host === damaged
-              ? `a byte altered in each of its ${formatCount(shardsDamaged)} shards`
-              : "untouched",
-        ]),
+        ...hosts.map((host) => [host.country, becameOf(host)]),
         ...holders.map((holder) => [
           holder.office,
           isLost(holder) ? "lost, and the kit too" : "abroad, with the kit",
@@ -86,6 +93,7 @@ export async function strike(
     lost: lost.map(({ country }) => country),
     damaged: damaged.country,
     shardsDamaged,
+    restarted: restarted.country,
     left: left.map(({ country }) => country),
     holdersLost: holders.filter(isLost).map(({ office }) => office),
     holdersLeft: holders.filter((holder) => !isLost(holder)).map(({ office }) => office),
@@ -101,14 +109,14 @@ export type Restored = {
   readonly good: boolean;
 };
 
-/** Chapter 10: everything restored, and every record compared with the originals. */
+/** Chapter 13: everything restored, and every record compared with the originals. */
 export async function restoreAndCompare(
   stage: Stage,
   home: Home,
   damaged: Host,
 ): Promise<Restored> {
   const { page, paths } = stage;
-  page.heading("10. Restore everything, compare every record");
+  page.heading("13. Restore everything, compare every record");
   for (const name of registerNames) page.command(`exclave restore ${name} --to registers/${name}`);
   page.gap();
   const { value: reports, seconds } = await timed(stage, "restore everything", () =>
@@ -210,7 +218,7 @@ export type Certificate = {
   readonly seconds: number;
 };
 
-/** Chapter 11: one person's birth record, fetched alone, with the recovery point's signature checked. */
+/** Chapter 14: one person's birth record, fetched alone, with the recovery point's signature checked. */
 export async function showCertificate(
   stage: Stage,
   home: Home,
@@ -219,7 +227,7 @@ export async function showCertificate(
   const { page, paths } = stage;
   const register = "civil-status";
   const within = relative(register, sought.path);
-  page.heading(`11. At the counter: ${sought.name} asks for a birth certificate`);
+  page.heading(`14. At the counter: ${sought.name} asks for a birth certificate`);
   page.command(`exclave restore ${register} --path /${within} --to desk`);
   page.gap();
   const { value: statement, seconds } = await timed(stage, "fetch one birth record", async () => {

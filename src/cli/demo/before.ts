@@ -1,5 +1,6 @@
 /** The demo's first half: the registers, two protects, and the look from outside. */
 import { join } from "node:path";
+import type { Decided } from "../../governance/decide.ts";
 import { type ProtectReport, protect } from "../../registers/protect.ts";
 import { Catalog } from "../../vault/catalog.ts";
 import type { Home } from "../../vault/home.ts";
@@ -8,11 +9,14 @@ import { formatBytes, formatCount, formatSeconds, plural } from "../format.ts";
 import { alignTable } from "../page.ts";
 import { findBirthRecord } from "./birth-record.ts";
 import { changeOneDay, type DayOfChanges } from "./changes.ts";
+import { letTakeEffect } from "./decisions.ts";
 import { filesWith, type HostView, lookInside } from "./host-view.ts";
 import { hosts, survive, threshold } from "./hosts.ts";
 import { stateName } from "./names.ts";
 import { type GeneratedRegisters, generateRegisters, type RegisterSizes } from "./registers.ts";
+import { storedAt } from "./sites.ts";
 import {
+  objectsPath,
   type RegisterName,
   registerNames,
   type Stage,
@@ -109,10 +113,16 @@ export async function protectFirst(stage: Stage, home: Home): Promise<ProtectFac
 export async function protectAgain(
   stage: Stage,
   home: Home,
+  witnessing: Decided,
   seed: number,
 ): Promise<{ readonly day: DayOfChanges; readonly again: ProtectFacts }> {
   const { page, paths } = stage;
   page.heading("5. A day passes. Protect again");
+  await letTakeEffect(stage, home, witnessing, "wait for the witnesses");
+  page.text(
+    `Meanwhile the ${plural(home.charter.ledger.witnesses.length, "host country", "host countries")} have become ` +
+      `witnesses: the charter's version ${home.charter.version} is in force.`,
+  );
   const day = changeOneDay(paths.registers, seed);
   page.text(
     `${day.date}: ${plural(day.birthsAdded, "birth")} registered, ${day.birthsCorrected} ` +
@@ -132,9 +142,8 @@ export async function protectAgain(
 }
 
 async function protectAll(stage: Stage, home: Home, part: string): Promise<ProtectFacts> {
-  const { terminal, paths } = stage;
-  const sites = join(paths.root, "sites");
-  const before = sizeOfTree(sites).bytes;
+  const { terminal } = stage;
+  const before = await storedAbroad(stage, home);
   const catalog = new Catalog(home.catalogPath, home.state);
   const reports: ProtectReport[] = [];
   try {
@@ -153,12 +162,18 @@ async function protectAll(stage: Stage, home: Home, part: string): Promise<Prote
       bytes: sum(({ bytes }) => bytes),
       newBytes: sum(({ stored }) => stored.rawBytes),
       packBytes: sum(({ stored }) => stored.packBytes),
-      siteBytes: sizeOfTree(sites).bytes - before,
+      siteBytes: (await storedAbroad(stage, home)) - before,
       seconds,
     };
   } finally {
     catalog.close();
   }
+}
+
+/** Bytes of the State's objects at all sites where its registers are. */
+async function storedAbroad({ sites }: Stage, home: Home): Promise<number> {
+  const stored = await Promise.all(hosts.map(({ site }) => storedAt(sites.of(site), home)));
+  return stored.reduce((sum, { bytes }) => sum + bytes, 0);
 }
 
 function protectTable({ reports }: ProtectFacts): readonly string[] {
@@ -184,7 +199,11 @@ export type HostFacts = HostView & {
 };
 
 /** Chapter 6: what the first host country sees. */
-export async function lookFromOutside(stage: Stage, { generated }: Invented): Promise<HostFacts> {
+export async function lookFromOutside(
+  stage: Stage,
+  { state }: Home,
+  { generated }: Invented,
+): Promise<HostFacts> {
   const { page, paths } = stage;
   const [host] = hosts;
   const { recordNumber } = generated.sought;
@@ -198,11 +217,11 @@ export async function lookFromOutside(stage: Stage, { generated }: Invented): Pr
   ];
   page.heading(`6. ${host.country} looks inside its own site`);
   const { value: view, seconds } = await timed(stage, `${host.country} looks inside`, () =>
-    lookInside(sitePath(paths, host), texts),
+    lookInside(sitePath(paths, host), objectsPath(paths, host, state), texts),
   );
   page.lines([
     ...alignTable(view.listing.map(({ path, bytes }) => [shorten(path), formatBytes(bytes)])),
-    `… ${plural(view.files, "file")}, ${formatBytes(view.bytes)} in all`,
+    `… ${plural(view.files, "file")}, ${formatBytes(view.bytes)} in all, with the site's own`,
   ]);
   if (view.hexdump) {
     page.gap();
@@ -211,7 +230,10 @@ export async function lookFromOutside(stage: Stage, { generated }: Invented): Pr
   }
   page.gap();
   const foundAtHome = view.searches.map(({ text }) => ({ text, files: filesAtHome(stage, text) }));
-  page.text("It searches every byte of it. The same search at home, before:");
+  page.text(
+    "It searches every byte of it: what it stores, its keys, its index, its log. The same search " +
+      "at home, before:",
+  );
   page.lines(
     alignTable(
       [
@@ -229,7 +251,7 @@ export async function lookFromOutside(stage: Stage, { generated }: Invented): Pr
   const seesNothing = view.searches.every(({ foundAtHost }) => foundAtHost === 0);
   page.text(
     seesNothing
-      ? `So ${host.country} sees that it serves the ${view.readable?.stateName ?? "State"}, how ` +
+      ? `So ${host.country} sees that it serves the ${view.stateName ?? "State"}, how ` +
           `many shards there are, how large, and when they came; and the State's charter and ` +
           `decisions, with offices in them. No name, no record, not even what the registers are ` +
           `called. (${formatSeconds(seconds)})`

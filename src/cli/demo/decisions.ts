@@ -5,7 +5,7 @@ import type { Decision } from "../../charter/decision.ts";
 import { sentenceOf } from "../../charter/sentences.ts";
 import { type ErrorCode, ExclaveError, invariant, isExclaveError } from "../../errors.ts";
 import { carryOut, type Given, give } from "../../governance/carry-out.ts";
-import { type Decided, enactRipe, submit } from "../../governance/decide.ts";
+import { type Decided, enactRipe, standingOfId, submit } from "../../governance/decide.ts";
 import {
   mergeProposals,
   newProposal,
@@ -73,10 +73,33 @@ export async function decideWith(
     for (const [i, blank] of blanks.entries()) signed[i]?.push(signProposal(blank, key));
   }
   const envelopes = signed.map((copies) => mergeProposals(copies.map(readProposal)));
-  return withPublished(home, () => submit(home, envelopes, new Date()));
+  const { id } = await withPublished(home, () => submit(home, envelopes, new Date()));
+  // By now the sites have it, and the witnesses have said when they saw it.
+  const standing = standingOfId(home, id, new Date());
+  invariant(standing, "the ledger has what was handed in");
+  return { id, standing };
 }
 
-async function withPublished<T>(home: Home, work: () => Promise<T>): Promise<T> {
+/** Waits until a decision may take effect, and lets it. Returns when it did, and how long the wait was. */
+export async function letTakeEffect(
+  stage: Stage,
+  home: Home,
+  { id, standing }: Decided,
+  part: string,
+): Promise<{ readonly at: Date; readonly seconds: number }> {
+  invariant(standing.status === "waiting", "what changes the rules waits for its timelock");
+  showStep(stage, "waiting for the timelock");
+  const { seconds } = await timed(stage, part, () =>
+    setTimeout(Math.max(0, standing.until.getTime() - Date.now())),
+  );
+  await withPublished(home, () => enactRipe(home, new Date()));
+  const enacted = home.known.history.enacted.get(id);
+  invariant(enacted, "a decision takes effect when its time has come");
+  return { at: enacted.at, seconds };
+}
+
+/** What people hand in at home, brought to the sites and before the witnesses. */
+export async function withPublished<T>(home: Home, work: () => Promise<T>): Promise<T> {
   return withState(home, () => carryOut(home, new Date(), work));
 }
 
@@ -127,7 +150,8 @@ export async function expelSite(stage: Stage, founded: Founded): Promise<Expulsi
   page.gap();
 
   page.text(`${officesOf(all.slice(2))} signs it too:`);
-  const { id, standing } = await decideWith(home, [decision], all);
+  const decided = await decideWith(home, [decision], all);
+  const { id, standing } = decided;
   invariant(standing.status === "waiting", "an expulsion waits for its timelock");
   page.text(standingText(standing));
   page.text(
@@ -140,13 +164,9 @@ export async function expelSite(stage: Stage, founded: Founded): Promise<Expulsi
       ? "Home tries to let it take effect at once: nothing could take effect."
       : "HOME COULD LET IT TAKE EFFECT AT ONCE: this demo has failed.",
   );
-  showStep(stage, "waiting for the timelock");
-  const { seconds } = await timed(stage, "wait for the timelock", () =>
-    setTimeout(Math.max(0, standing.until.getTime() - Date.now())),
-  );
-  await withPublished(home, () => enactRipe(home, new Date()));
-  const enacted = home.known.history.enacted.get(id);
-  invariant(enacted, "the expulsion takes effect when its time has come");
+  const { at, seconds } = await letTakeEffect(stage, home, decided, "wait for the expulsion");
+  // Nobody asks anything of it any more; what it holds it keeps, and cannot read.
+  await stage.processes.stop(site);
   const sitesLeft = home.charter.sites.map(({ name }) => name);
   page.text(
     `${formatSeconds(seconds)} later it holds: version ${home.charter.version} of the charter ` +
@@ -158,16 +178,19 @@ export async function expelSite(stage: Stage, founded: Founded): Promise<Expulsi
     refused,
     waitsUntil: standing.until.toISOString(),
     enactedEarly,
-    tookEffect: enacted.at.toISOString(),
+    tookEffect: at.toISOString(),
     signedBy: all.map(({ seat }) => seat),
     sitesLeft,
     charterVersion: home.charter.version,
   };
 }
 
-/** "The Prime Minister and the Leader of the Opposition". */
+/** "The Prime Minister, the Chief Justice and the Leader of the Opposition". */
 export function officesOf(people: readonly { readonly office: string }[]): string {
-  const text = people.map(({ office }) => `the ${office}`).join(" and ");
+  const offices = people.map(({ office }) => `the ${office}`);
+  const text = [offices.slice(0, -1).join(", "), ...offices.slice(-1)]
+    .filter((part) => part !== "")
+    .join(" and ");
   return text.charAt(0).toUpperCase() + text.slice(1);
 }
 

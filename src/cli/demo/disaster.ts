@@ -10,6 +10,8 @@ export type Losses = {
   readonly lost: readonly Host[];
   /** The first of the others, whose shards are damaged. */
   readonly damaged: Host;
+  /** The next one, whose power is cut. */
+  readonly restarted: Host;
   readonly left: readonly Host[];
 };
 
@@ -19,9 +21,10 @@ const ANSWER_SECONDS = 20;
 /** What follows from the sites that are lost. */
 function lossesOf(lost: readonly Host[]): Losses {
   const left = hosts.filter((host) => !lost.includes(host));
-  const [damaged] = left;
-  if (lost.length !== LOST_COUNT || !damaged) throw new RangeError("two of the sites are lost");
-  return { lost, damaged, left };
+  const [damaged, restarted] = left;
+  if (lost.length !== LOST_COUNT || !damaged || !restarted)
+    throw new RangeError("two of the sites are lost");
+  return { lost, damaged, restarted, left };
 }
 
 /** The first two: neighbours, which one hurricane reaches. */
@@ -74,10 +77,10 @@ async function readLine(seconds: number): Promise<string | undefined> {
   });
 }
 
-/** Alters one byte in the middle of every shard of a site. Returns how many there are. */
-export function damageShards(site: string): number {
+/** Alters one byte in the middle of every shard in a folder of objects. Returns how many there are. */
+export function damageShards(objects: string): number {
   let shards = 0;
-  for (const path of filesBelow(join(site, "shard"))) {
+  for (const path of filesBelow(join(objects, "shard"))) {
     const file = openSync(path, "r+");
     try {
       const at = Math.floor(fstatSync(file).size / 2);

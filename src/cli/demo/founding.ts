@@ -8,7 +8,7 @@ import { generatePassphrase } from "../../crypto/key-file.ts";
 import { fingerprint, kitFileNames } from "../../custody/kit.ts";
 import { invariant } from "../../errors.ts";
 import type { Table } from "../../governance/ceremony.ts";
-import { foundState } from "../../governance/found-state.ts";
+import { foundState, RELEASE_DELAY_SECONDS } from "../../governance/found-state.ts";
 import { newSignatoryKey, readCard } from "../../governance/signatory-key.ts";
 import type { Home } from "../../vault/home.ts";
 import { writeKeyFile } from "../../vault/key-files.ts";
@@ -21,7 +21,7 @@ import { type Paths, type Stage, showStep, timed } from "./stage.ts";
 /** log2 of scrypt's N; age's own is 18. */
 const WORK_FACTOR = 10;
 const USUAL_WORK_FACTOR = 18;
-/** How long a decision that changes the rules waits here. */
+/** How long a decision that changes the rules waits here, and a release that the recovery key alone signed. */
 const TIMELOCK_SECONDS = 3;
 const SEAT_YEARS = 5;
 const DAY_SECONDS = 86_400;
@@ -53,6 +53,9 @@ export type Founded = {
   /** What constitutional decisions wait in life, by the preset, and here. */
   readonly timelockDays: number;
   readonly timelockSeconds: number;
+  /** The same of releases by the recovery key alone. */
+  readonly releaseDays: number;
+  readonly releaseSeconds: number;
 };
 
 /** Chapter 2: the ceremony. */
@@ -160,8 +163,9 @@ async function holdCeremony(paths: Paths): Promise<Founded> {
     table,
     now,
     timelockSeconds: TIMELOCK_SECONDS,
+    releaseDelaySeconds: TIMELOCK_SECONDS,
   });
-  const { constitution } = home.charter;
+  const { constitution, releaseDelaySeconds } = home.charter;
   const usual = constitutionOf(plan.preset, constitution.seats, stateCountry).thresholds;
   const holders = handOut(paths, home, passphraseOf);
   return {
@@ -172,6 +176,8 @@ async function holdCeremony(paths: Paths): Promise<Founded> {
     confirmed,
     timelockDays: usual.constitutional.timelockSeconds / DAY_SECONDS,
     timelockSeconds: constitution.thresholds.constitutional.timelockSeconds,
+    releaseDays: RELEASE_DELAY_SECONDS[plan.preset] / DAY_SECONDS,
+    releaseSeconds: releaseDelaySeconds,
   };
 }
 

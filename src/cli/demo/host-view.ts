@@ -1,6 +1,6 @@
 /** What a host country sees when it looks inside the site that it hosts. */
 import { readFileSync, statSync } from "node:fs";
-import { join, relative } from "node:path";
+import { basename, dirname, join, relative } from "node:path";
 import { filesBelow } from "../disk.ts";
 
 export type HostView = {
@@ -11,8 +11,8 @@ export type HostView = {
   /** Sixteen bytes from the middle of the largest shard, as `hexdump -C` prints them. */
   readonly hexdump: { readonly path: string; readonly line: string } | undefined;
   readonly searches: readonly Search[];
-  /** What the site's own document says in the clear, which is all that a host learns by reading. */
-  readonly readable: { readonly stateName: string; readonly site: string } | undefined;
+  /** Whom the site serves, as its operator wrote it down. */
+  readonly stateName: string | undefined;
 };
 
 type Search = { readonly text: string; readonly foundAtHost: number };
@@ -20,28 +20,33 @@ type Search = { readonly text: string; readonly foundAtHost: number };
 const SHARDS_LISTED = 2;
 const DUMP_BYTES = 16;
 
-/** Looks inside the site in `directory`: lists it, dumps a line, and searches every byte for the texts. */
-export function lookInside(directory: string, texts: readonly string[]): HostView {
-  const paths = [...filesBelow(directory)].sort();
+/**
+ * Looks inside a site's folder: lists what it stores of a State, dumps a line of that, and searches every byte of the
+ * folder for the texts.
+ *
+ * @param objects the folder within, of one State's objects
+ */
+export function lookInside(site: string, objects: string, texts: readonly string[]): HostView {
+  const paths = [...filesBelow(site)].sort();
   const sizes = new Map(paths.map((path) => [path, statSync(path).size]));
   const bytes = [...sizes.values()].reduce((sum, size) => sum + size, 0);
-  const isShard = (path: string): boolean => relative(directory, path).startsWith("shard/");
+  const isShard = (path: string): boolean => relative(objects, path).startsWith("shard/");
   const shards = paths.filter(isShard).sort((a, b) => (sizes.get(b) ?? 0) - (sizes.get(a) ?? 0));
-  const listed = [...firstOfEachKind(directory, paths), ...shards.slice(0, SHARDS_LISTED)];
+  const listed = [...firstOfEachKind(objects, paths), ...shards.slice(0, SHARDS_LISTED)];
   const [largest] = shards;
   return {
     files: paths.length,
     bytes,
     listing: listed.map((path) => ({
-      path: relative(directory, path),
+      path: relative(objects, path),
       bytes: sizes.get(path) ?? 0,
     })),
     hexdump:
       largest === undefined
         ? undefined
-        : { path: relative(directory, largest), line: dumpMiddle(largest) },
+        : { path: relative(objects, largest), line: dumpMiddle(largest) },
     searches: texts.map((text) => ({ text, foundAtHost: filesWith(paths, text) })),
-    readable: readMarker(join(directory, "exclave-site.json")),
+    stateName: grantedTo(site, basename(dirname(objects))),
   };
 }
 
@@ -55,8 +60,10 @@ export function filesWith(paths: Iterable<string>, text: string): number {
   return found;
 }
 
-function firstOfEachKind(directory: string, paths: readonly string[]): readonly string[] {
-  const kinds = Map.groupBy(paths, (path) => relative(directory, path).split("/")[0] ?? "");
+function firstOfEachKind(objects: string, paths: readonly string[]): readonly string[] {
+  // Every object lies in its kind's folder, and there in one of many.
+  const stored = paths.filter((path) => /^[^./][^/]*\/[^/]+\//.test(relative(objects, path)));
+  const kinds = Map.groupBy(stored, (path) => relative(objects, path).split("/")[0] ?? "");
   return [...kinds].flatMap(([kind, [first]]) => (kind === "shard" || !first ? [] : [first]));
 }
 
@@ -85,9 +92,8 @@ function payloadOf(bytes: Buffer): Buffer | undefined {
   }
 }
 
-function readMarker(path: string): HostView["readable"] {
-  const payload = payloadOf(readFileSync(path));
-  if (!payload) return undefined;
-  const { stateName, name } = JSON.parse(payload.toString()) as Record<string, unknown>;
-  return { stateName: String(stateName), site: String(name) };
+function grantedTo(site: string, state: string): string | undefined {
+  const file = join(site, "grants", `${state}.json`);
+  const { name } = JSON.parse(readFileSync(file, "utf8")) as { readonly name?: unknown };
+  return typeof name === "string" ? name : undefined;
 }

@@ -19,11 +19,11 @@ export const hosts: readonly [Host, ...Host[]] = [
     hazardZone: "eastern Caribbean, Barbados",
   },
   {
-    site: "kn",
-    code: "KN",
-    country: "Saint Kitts and Nevis",
-    operator: "Ministry of Technology, Basseterre",
-    hazardZone: "eastern Caribbean, Leewards",
+    site: "gd",
+    code: "GD",
+    country: "Grenada",
+    operator: "National Data Centre, Saint George's",
+    hazardZone: "eastern Caribbean, Windwards",
   },
   {
     site: "lu",
@@ -47,6 +47,21 @@ export const hosts: readonly [Host, ...Host[]] = [
     hazardZone: "eastern Canada",
   },
 ];
+
+/** Of these sites, the one that may store in an S3 engine: never the first that are lost, nor the damaged one. */
+export const engineSite = "ca";
+
+/** The State's own site, where it hosts another State and nothing of its own. */
+export const ownSite: Host = {
+  site: "xb",
+  code: "XB",
+  country: "Saint Brendan",
+  operator: "Government Computer Service, Port Clement",
+  hazardZone: "Saint Brendan, north island",
+};
+
+/** Where the State that hosts here stores in its turn: at the State's own site, and at two that serve both. */
+export const neighbourSites: readonly string[] = ["xb", "lu", "ee"];
 
 /** A sixth site, where no register is kept: the State is about to expel it. */
 export const soldSite: Host = {

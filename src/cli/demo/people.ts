@@ -41,5 +41,12 @@ export const plan: FoundingPlan = {
   })),
 };
 
+/** Witnesses, of the five host countries, that must have seen a decision before it counts. */
+export const witnessQuorum = 3;
+/** Key holders who fall into somebody's hands, with their kits: enough to bring the State back. */
+export const holdersCaptured: readonly number[] = [1, 2, 3];
+/** The seat abroad that stops what they want. */
+export const vetoingSeat = "brussels";
+
 /** The seats that sign, in this order; the first two alone are not enough. */
 export const usualSignatories: readonly string[] = ["prime-minister", "opposition", "brussels"];

@@ -6,6 +6,8 @@ import { formatBytes, formatCount, plural } from "../format.ts";
 import type { Page } from "../page.ts";
 import type { Terminal } from "../terminal.ts";
 import type { Host } from "./hosts.ts";
+import type { SiteProcesses } from "./site-processes.ts";
+import type { DemoSites } from "./sites.ts";
 
 export const registerNames = ["civil-status", "national-identity", "land-titles"] as const;
 export type RegisterName = (typeof registerNames)[number];
@@ -14,6 +16,8 @@ export type Stage = {
   readonly terminal: Terminal;
   readonly page: Page;
   readonly paths: Paths;
+  readonly processes: SiteProcesses;
+  readonly sites: DemoSites;
   readonly timings: { readonly part: string; readonly seconds: number }[];
 };
 
@@ -34,6 +38,8 @@ export type Paths = {
   readonly desk: string;
   /** The originals, kept aside for nothing but the comparison. */
   readonly originals: string;
+  /** Home and registers of the State that hosts here. */
+  readonly neighbour: string;
   /** The home that is thought lost, and returns in the end. */
   readonly oldHome: string;
 };
@@ -51,12 +57,23 @@ export function pathsIn(root: string): Paths {
     restored: join(root, "bare-machine", "registers"),
     desk: join(root, "bare-machine", "desk"),
     originals: join(root, "kept-aside"),
+    neighbour: join(root, "neighbour"),
     oldHome: join(root, "kept-aside", "home"),
   };
 }
 
-export function sitePath(paths: Paths, host: Host): string {
-  return join(paths.root, "sites", host.site);
+/** The folder of a site, which its host country has before it. */
+export function sitePath({ root }: Pick<Paths, "root">, { site }: Pick<Host, "site">): string {
+  return join(root, "sites", site);
+}
+
+/** Where a site without an engine keeps the objects of a State. */
+export function objectsPath(
+  paths: Pick<Paths, "root">,
+  host: Pick<Host, "site">,
+  state: string,
+): string {
+  return join(sitePath(paths, host), "states", state, "objects");
 }
 
 /** Runs a part of the story and keeps how long it took. */

@@ -1,6 +1,6 @@
 /** The demo's story from end to end, and what it came to. Every figure is measured, every claim computed. */
 
-import { sizeOfTree } from "../disk.ts";
+import type { Home } from "../../vault/home.ts";
 import { formatBytes, formatCount, formatSeconds } from "../format.ts";
 import { alignTable } from "../page.ts";
 import { type Admitted, admitSites } from "./admission.ts";
@@ -12,6 +12,7 @@ import {
   showCertificate,
   strike,
 } from "./after.ts";
+import { type Attack, orderDeleteAll } from "./attack.ts";
 import { type OldHome, oldHomeReturns, type Recovered, recoverHome } from "./bare-machine.ts";
 import {
   type HostFacts,
@@ -22,15 +23,18 @@ import {
   protectAgain,
   protectFirst,
 } from "./before.ts";
+import { type Captured, releaseByForce } from "./captured.ts";
 import type { DayOfChanges } from "./changes.ts";
 import { type Expulsion, expelSite } from "./decisions.ts";
 import type { Losses } from "./disaster.ts";
 import { type Founded, foundTheState } from "./founding.ts";
 import { hosts, threshold } from "./hosts.ts";
 import { stateName } from "./names.ts";
+import { hostEachOther, type Neighbour } from "./neighbour.ts";
 import { holdersLost, holdersNeeded } from "./people.ts";
 import type { RegisterSizes } from "./registers.ts";
-import { type Stage, sitePath } from "./stage.ts";
+import { storedAt } from "./sites.ts";
+import type { Stage } from "./stage.ts";
 
 /** The link for which the demo reckons what the first night would take. */
 const EXAMPLE_LINK_MBIT = 20;
@@ -52,31 +56,37 @@ export async function tellStory(stage: Stage, options: StoryOptions): Promise<St
   const { home, holders } = founded;
   const admitted = await admitSites(stage, founded);
   const first = await protectFirst(stage, home);
-  const { day, again } = await protectAgain(stage, home, options.seed);
-  const view = await lookFromOutside(stage, invented);
+  const { day, again } = await protectAgain(stage, home, admitted.witnessing, options.seed);
+  const view = await lookFromOutside(stage, home, invented);
   const expulsion = await expelSite(stage, founded);
-  const cost = measureCost(stage);
+  const neighbour = await hostEachOther(stage, home);
+  const attack = await orderDeleteAll(stage, home);
+  const captured = await releaseByForce(stage, founded);
+  const cost = await measureCost(stage, home);
 
-  page.heading("8. The disaster: home, two key holders and two host countries");
+  page.heading("11. The disaster: home, two key holders and two host countries");
   page.text(
     `Home is lost, ${holdersLost.length} key holders with it, and two of: ` +
       `${hosts.map(({ site, country }) => `${site} ${country}`).join(", ")}.`,
   );
-  page.text("At a third, the disk has gone bad, and nobody has noticed.");
+  page.text(
+    "At a third, the disk has gone bad, and nobody has noticed. At a fourth, the power fails.",
+  );
   page.gap();
   const waitedFromMs = performance.now();
   const losses = await options.chooseLosses();
   const waitedSeconds = (performance.now() - waitedFromMs) / 1000;
-  const disaster = await strike(stage, losses, holders);
+  const disaster = await strike(stage, losses, home.state, holders);
   const recovered = await recoverHome(stage, losses, holders);
   const restored = await restoreAndCompare(stage, recovered.home, losses.damaged);
   const certificate = await showCertificate(stage, recovered.home, invented.generated);
-  const oldHome = await oldHomeReturns(stage);
+  const oldHome = await oldHomeReturns(stage, recovered.home, losses);
 
   const seconds = (performance.now() - startedMs) / 1000 - waitedSeconds;
   const before = { invented, founded, admitted, first, day, again, view, expulsion, cost };
+  const attacks = { neighbour, attack, captured };
   const after = { disaster, recovered, restored, certificate, oldHome };
-  const report = reportOf({ ...before, ...after, stage, seconds });
+  const report = reportOf({ ...before, ...attacks, ...after, stage, seconds });
   sayWhatItCameTo(stage, report);
   return report;
 }
@@ -90,11 +100,13 @@ type Cost = {
   readonly bytes: number;
 };
 
-function measureCost({ paths }: Stage): Cost {
-  const countries = hosts.map((host) => ({
-    country: host.country,
-    ...sizeOfTree(sitePath(paths, host)),
-  }));
+async function measureCost({ sites }: Stage, home: Home): Promise<Cost> {
+  const countries = await Promise.all(
+    hosts.map(async ({ site, country }) => ({
+      country,
+      ...(await storedAt(sites.of(site), home)),
+    })),
+  );
   return { countries, bytes: countries.reduce((sum, { bytes }) => sum + bytes, 0) };
 }
 
@@ -107,6 +119,9 @@ function reportOf(facts: {
   readonly again: ProtectFacts;
   readonly view: HostFacts;
   readonly expulsion: Expulsion;
+  readonly neighbour: Neighbour;
+  readonly attack: Attack;
+  readonly captured: Captured;
   readonly cost: Cost;
   readonly disaster: Disaster;
   readonly recovered: Recovered;
@@ -117,12 +132,16 @@ function reportOf(facts: {
   readonly seconds: number;
 }) {
   const { invented, first, day, again, view, cost, disaster, recovered, restored } = facts;
-  const { founded, admitted, expulsion, certificate, oldHome, stage, seconds } = facts;
-  const damageFound = recovered.damageNamed === disaster.shardsDamaged;
+  const { founded, expulsion, certificate, oldHome, stage, seconds } = facts;
+  const { neighbour, attack, captured } = facts;
+  const { witnessing: _, ...admitted } = facts.admitted;
+  const damageFound = recovered.damageNamed + recovered.notShown === disaster.shardsDamaged;
   const ruled = expulsion.enactedEarly === 0 && !expulsion.sitesLeft.includes(expulsion.site);
   const oldIsOut = oldHome.wroteBytes === 0 && recovered.ledgerGeneration === 2;
+  const withstood = neighbour.good && attack.good && captured.good;
+  const cameBack = restored.good && certificate.same && damageFound;
   return {
-    good: restored.good && certificate.same && view.seesNothing && damageFound && ruled && oldIsOut,
+    good: cameBack && withstood && view.seesNothing && ruled && oldIsOut,
     state: { name: stateName, id: recovered.home.state, fingerprint: founded.fingerprint },
     founding: {
       keyHolders: {
@@ -154,9 +173,13 @@ function reportOf(facts: {
       seesNothing: view.seesNothing,
     },
     expulsion,
+    neighbour,
+    attack,
+    captured,
     disaster,
     recovered: {
       twoKits: recovered.refused,
+      stayClosed: recovered.stayClosed,
       holders: recovered.holders,
       sites: recovered.report.sites,
       term: recovered.report.term,
@@ -164,6 +187,7 @@ function reportOf(facts: {
       checkpoint: recovered.report.checkpoint,
       registers: recovered.report.registers,
       damageNamed: recovered.damageNamed,
+      notShown: recovered.notShown,
       seconds: recovered.seconds,
     },
     restored: {
@@ -190,7 +214,7 @@ function protectJson({ reports, ...facts }: ProtectFacts) {
 
 function sayWhatItCameTo({ page }: Stage, report: StoryReport): void {
   const { restored, certificate, cost, recovered, protectedAgain } = report;
-  page.heading("13. What it came to");
+  page.heading("16. What it came to");
   page.text(
     report.good
       ? `Lost: nothing. ${formatCount(restored.records)} records, ` +
@@ -231,7 +255,7 @@ function sayWhatItCameTo({ page }: Stage, report: StoryReport): void {
   const linkSeconds = (cost.bytes * 8) / (EXAMPLE_LINK_MBIT * 1e6);
   page.heading("What this demo cannot show");
   page.text(
-    `Your link: here five countries are five directories on one disk. Over ` +
+    `Your link: here five countries are five processes on one machine. Over ` +
       `${EXAMPLE_LINK_MBIT} Mbit/s, sending this much abroad takes ` +
       `${formatSeconds(linkSeconds)}.`,
   );
@@ -274,6 +298,15 @@ function sayWhatWasShown(page: Stage["page"], report: StoryReport): void {
           `${hostView.searches.length} searches there found nothing`,
         ],
         ["what is lost comes back", `from ${recovered.sites.length} sites, one of them damaged`],
+        [
+          "nobody deletes",
+          `${formatCount(report.attack.refused)} orders with all of home's keys: refused`,
+        ],
+        [
+          "captured key holders wait",
+          `${report.captured.holders.length} kits in one hand, and one veto: nothing given`,
+        ],
+        ["two States share sites", "and one is not there for the other"],
         ["the old home is out", `refused; the State writes in term ${recovered.term}`],
       ],
       [1],

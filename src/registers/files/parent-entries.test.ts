@@ -1,5 +1,5 @@
 import assert from "node:assert/strict";
-import { readFileSync, truncateSync, writeFileSync } from "node:fs";
+import { closeSync, openSync, readFileSync, truncateSync, writeFileSync, writeSync } from "node:fs";
 import { join } from "node:path";
 import { test } from "node:test";
 import { temporaryFolder } from "../../../test/support/places.ts";
@@ -97,4 +97,15 @@ test("a stream that is missing, cut short or altered anywhere is none", (t) => {
     truncateSync(file, length);
     assert.equal(ParentEntries.open(file), undefined, `cut to ${length}`);
   }
+});
+
+test("a stream that has ended is not closed again: its number may be another file's by then", (t) => {
+  const folder = temporaryFolder(t);
+  const writer = new ParentEntriesWriter(join(folder, "entries"));
+  writer.end();
+  const other = openSync(join(folder, "other"), "w");
+  t.after(() => closeSync(other));
+  writer.close();
+  writeSync(other, "still open");
+  assert.equal(readFileSync(join(folder, "other"), "utf8"), "still open");
 });

@@ -5,6 +5,7 @@
 import { createHash, type Hash } from "node:crypto";
 import { closeSync, fstatSync, openSync, readSync, writeSync } from "node:fs";
 import { equalConstantTime } from "../../crypto/bytes.ts";
+import { invariant } from "../../errors.ts";
 import {
   compareEntryPaths,
   decodeEntry,
@@ -20,7 +21,8 @@ const HASH_BYTES = 32;
 
 /** Writes an entry stream for `ParentEntries` to read. */
 export class ParentEntriesWriter {
-  readonly #fd: number;
+  /** Undefined when it is closed: by then its number may be another file's, or a connection's. */
+  #fd: number | undefined;
   readonly #hash: Hash = createHash("sha256");
 
   constructor(file: string) {
@@ -29,18 +31,25 @@ export class ParentEntriesWriter {
 
   write(bytes: Uint8Array): void {
     this.#hash.update(bytes);
-    writeAll(this.#fd, bytes);
+    writeAll(this.#open(), bytes);
   }
 
   /** Ends the stream, as complete. */
   end(): void {
-    writeAll(this.#fd, this.#hash.digest());
+    writeAll(this.#open(), this.#hash.digest());
     this.close();
   }
 
-  /** Gives the file up as it is. */
+  /** Gives the file up as it is; again is no error. */
   close(): void {
-    closeSync(this.#fd);
+    const fd = this.#fd;
+    this.#fd = undefined;
+    if (fd !== undefined) closeSync(fd);
+  }
+
+  #open(): number {
+    invariant(this.#fd !== undefined, "entries are written before their stream ends");
+    return this.#fd;
   }
 }
 
