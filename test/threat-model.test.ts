@@ -10,7 +10,7 @@ const rows = readFileSync(join(root, "docs/threat-model.md"), "utf8")
   .filter((line) => line.startsWith("|"));
 const NAME_MIN = 12;
 /** A test file, and after a colon the names of its tests. */
-const REFERENCE = /`([a-z/-]+\.test\.ts)`(?:: ([^`|]*))?/g;
+const REFERENCE = /`([a-z0-9/-]+\.test\.ts)`(?:: ([^`|]*))?/g;
 
 function sourceOf(path: string): string {
   const file = join(root, path.startsWith("test/") ? "" : "src", path);

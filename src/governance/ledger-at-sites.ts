@@ -179,11 +179,7 @@ export async function publish(home: Home, places: readonly SitePlace[]): Promise
           return;
         }
         try {
-          await publishAnnexes(home, place.site);
-          for (const [i, { log }] of generations.entries()) {
-            if (log.latest()) await publishGeneration(home, i, generations, place.site);
-          }
-          await publishSuccessions(home, generations, place.site);
+          await bringAll(home, generations, place.site);
         } catch (error) {
           if (!isExclaveError(error)) throw error;
           failures.set(place.name, error.message);
@@ -207,6 +203,19 @@ export async function publish(home: Home, places: readonly SitePlace[]): Promise
     }),
   );
   return failures;
+}
+
+/** Brings one site to home's ledger, with all that goes before it. */
+export async function bringAll(
+  home: Home,
+  generations: readonly Generation[],
+  site: Site,
+): Promise<void> {
+  await publishAnnexes(home, site);
+  for (const [i, { log }] of generations.entries()) {
+    if (log.latest()) await publishGeneration(home, i, generations, site);
+  }
+  await publishSuccessions(home, generations, site);
 }
 
 /**

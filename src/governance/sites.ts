@@ -8,6 +8,7 @@ import { documentRandom, type SiteDocument, signDocument } from "../vault/docume
 import { type Home, identityOf, type SiteConfig } from "../vault/home.ts";
 import { openSite, readMarkerOf, readSiteDocument } from "../vault/open-sites.ts";
 import { openAt, parseSiteAddress } from "../vault/site-address.ts";
+import { acquaint } from "./acquaint.ts";
 import { type Given, give } from "./carry-out.ts";
 import { draftDecision } from "./decide.ts";
 import { openAllSites, publish, requireCurrent, requirePublished } from "./ledger-at-sites.ts";
@@ -106,8 +107,17 @@ export async function addSite(
   await markSite(home, config, now);
   if (!isAdmitted) return give(home, order, grounds, now);
   const places = await openAllSites(home);
+  await acquaint(home, places);
   await requireCurrent(home, places);
-  requirePublished(home, await publish(home, places));
+  const failures = await publish(home, places);
+  const why = failures.get(name);
+  if (why !== undefined) {
+    throw new ExclaveError(
+      "site-unavailable",
+      `home knows now where site "${name}" is, and could not bring it the ledger: ${why}. Mend it and run this again`,
+    );
+  }
+  requirePublished(home, failures);
   return undefined;
 }
 

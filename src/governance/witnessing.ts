@@ -65,6 +65,19 @@ export async function askWitnesses(
   });
 }
 
+/** That too few witnesses have cosigned the ledger's newest checkpoint, in a sentence; undefined when enough have. */
+export async function tooFewWitnesses(home: Home): Promise<string | undefined> {
+  const { witnesses, quorum } = witnessesOf(home.charter);
+  if (quorum === 0) return undefined;
+  const checkpoint = await home.withLedger((log) => log.latest()?.checkpoint);
+  if (!checkpoint) return undefined;
+  const missing = witnesses.filter(({ keys }) => !isCosigned(checkpoint, keys));
+  const by = witnesses.length - missing.length;
+  if (by >= quorum) return undefined;
+  const names = missing.map(({ name }) => name).join(", ");
+  return `${by} of the ${quorum} witnesses that must have cosigned the newest of the ledger (${names} did not): before that no decision in it takes effect. Whatever runs next asks them again`;
+}
+
 function newestOf(log: Log): SignedHead | undefined {
   const latest = log.latest();
   return (

@@ -1,9 +1,11 @@
 /** `protect`: one snapshot of a register, committed when it is durable at the write quorum of sites. */
 import { join } from "node:path";
 import { ExclaveError } from "../errors.ts";
+import { acquaint } from "../governance/acquaint.ts";
 import { settle } from "../governance/decide.ts";
 import { publishCheckpoint, requireCurrent } from "../governance/ledger-at-sites.ts";
 import { takeObjections } from "../governance/objections.ts";
+import { tooFewWitnesses } from "../governance/witnessing.ts";
 import { loadNative } from "../platform/native.ts";
 import { checkPlacement } from "../sites/placement.ts";
 import type { SiteIdentity } from "../sites/site.ts";
@@ -111,6 +113,7 @@ async function protectLocked(
   void home.term;
 
   const places = await openSites(home, register);
+  await acquaint(home, places);
   const held = await requireCurrent(home, places);
   await takeObjections(home, places, now);
   await settle(home, now);
@@ -206,6 +209,8 @@ async function protectLocked(
     for (const { site, problem } of receipts) {
       if (problem !== undefined) notice(`site ${site} gave no whole receipt: ${problem}`);
     }
+    const unwitnessed = await tooFewWitnesses(home);
+    if (unwitnessed !== undefined) notice(unwitnessed);
     return {
       snapshot: committed,
       register: register.name,

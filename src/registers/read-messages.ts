@@ -32,13 +32,15 @@ export const FETCH_UNAVAILABLE = 2;
 export const FETCH_SHORT = 3;
 export const FETCH_LATE = 4;
 export const FETCH_REFUSED = 5;
+/** Not damage by itself: of epochs that are closed a site shows only some shards to an agent. */
+export const REFUSED_BY_CHARTER =
+  "the site refuses it by the charter: its epoch is closed, and exclave decide propose release opens it; or another home has taken over from this one";
 export const FETCH_REASONS: Readonly<Record<number, string>> = {
   [FETCH_NOT_FOUND]: "the site has no such shard",
   [FETCH_UNAVAILABLE]: "the site does not answer",
   [FETCH_SHORT]: "the shard is cut short",
   [FETCH_LATE]: LATE,
-  [FETCH_REFUSED]:
-    "the site refuses it by the charter, as it does with epochs that are closed: they are opened by exclave decide propose release",
+  [FETCH_REFUSED]: REFUSED_BY_CHARTER,
 };
 
 /** Asks the main thread to fill each `into`, a view of the worker's shared memory. */

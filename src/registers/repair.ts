@@ -73,11 +73,13 @@ class RepairRun {
   readonly #repaired: Record<string, { shards: number }> = {};
   readonly #problems: string[] = [];
   #lostPacks = 0;
+  readonly #owed: boolean;
   #packs = 0;
   #shards = 0;
 
   constructor(options: RepairOptions) {
     this.#options = options;
+    this.#owed = options.catalog.debts().length > 0;
   }
 
   report(): RepairReport {
@@ -115,6 +117,8 @@ class RepairRun {
     const { catalog, places } = this.#options;
     const indices = Array.from({ length: pack.n }, (_, index) => index);
     const held = indices.filter((index) => catalog.isHeld(shardName(pack.id, index)));
+    // A site may have stored what it did not live to say.
+    if (this.#owed) for (const index of held) catalog.removeDebt(pack.id, index);
     if (held.length >= (this.#options.enough ?? pack.n)) return [];
     if (held.length < pack.k) {
       this.#lostPacks++;

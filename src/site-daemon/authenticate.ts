@@ -35,7 +35,8 @@ export async function authenticate(
   }
   if (one(headers, "exclave-site") !== site) throw untrusted("the request is to another site");
   let known = judge.requesterOf(claimed.keyId);
-  if (!known) {
+  // A contact may be an agent as soon as what it has brought was followed.
+  if (!known || known.requester.kind === "contact") {
     await settled();
     known = judge.requesterOf(claimed.keyId);
   }

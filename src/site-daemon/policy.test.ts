@@ -31,6 +31,7 @@ import { isExclaveError } from "../errors.ts";
 import { submit } from "../governance/decide.ts";
 import { OBJECT_KINDS } from "../sites/site.ts";
 import { GOVERNANCE_KINDS } from "../sites/wire.ts";
+import { auditedIndices } from "../vault/audited-shards.ts";
 import {
   ANYBODY,
   agentQuota,
@@ -44,7 +45,6 @@ import {
   ripeHere,
   type ShardOf,
 } from "./policy.ts";
-import { auditedIndices } from "../vault/audited-shards.ts";
 import type { SiteView } from "./view.ts";
 
 const DAY_SECONDS = 86_400;

@@ -7,10 +7,10 @@ import { type PublicSigningKey, parseSigningPublicKey } from "../crypto/signing.
 import { ExclaveError } from "../errors.ts";
 import type { ObjectKind } from "../sites/site.ts";
 import { GOVERNANCE_KINDS } from "../sites/wire.ts";
+import { type AuditedShard, isAudited } from "../vault/audited-shards.ts";
 import { firstEpochOf } from "../vault/documents.ts";
 import type { KnownAgent } from "../vault/known-state.ts";
 import type { Grant } from "./grant.ts";
-import { type AuditedShard, isAudited } from "../vault/audited-shards.ts";
 import type { KnownRequester, SiteView } from "./view.ts";
 import type { EnforcedOrder } from "./view-orders.ts";
 
@@ -19,7 +19,7 @@ export type GrantedView = Pick<Grant, "state" | "contact" | "viewSecondsMax">;
 
 /** Whoever signed a request; nobody, when it is not signed. */
 export type Requester =
-  | { readonly kind: KnownRequester["kind"] | "contact"; readonly keyId: string }
+  | { readonly kind: KnownRequester["kind"]; readonly keyId: string }
   | { readonly kind: "anybody" };
 
 export const ANYBODY: Requester = { kind: "anybody" };
@@ -73,6 +73,8 @@ export function mayPut(
     if (kind === "shard") throw refused("shards are taken from agents alone");
   } else if (PAPERS.includes(kind)) {
     return "take";
+  } else if (requester.kind === "contact" && mayBeFollowed(kind)) {
+    return "take";
   } else {
     throw refused(`a ${kind} is taken from the agent of the current term or the recovery key`);
   }
@@ -86,11 +88,15 @@ function mayPutFirst(requester: Requester, kind: ObjectKind): "take" {
       "the site has not followed this State's ledger yet, and takes from the contact alone",
     );
   }
-  const governs = GOVERNANCE_KINDS.includes(kind) && kind !== "statement";
-  if (governs || kind === "annex") return "take";
+  if (mayBeFollowed(kind)) return "take";
   throw refused(
     `the site has not followed this State's ledger yet, and takes no ${kind} before it knows the charter`,
   );
+}
+
+/** What a ledger is followed from. */
+function mayBeFollowed(kind: ObjectKind): boolean {
+  return kind === "annex" || (GOVERNANCE_KINDS.includes(kind) && kind !== "statement");
 }
 
 /** Throws `refused` unless the requester may write shards of this register and epoch. */

@@ -40,7 +40,8 @@ export type ViewNotice = {
 };
 
 export type KnownRequester = {
-  readonly kind: "agent" | "seat" | "recovery" | "site";
+  /** `contact`: the next home, by a succession of which the ledger is not here yet; it may bring that. */
+  readonly kind: "agent" | "seat" | "recovery" | "site" | "contact";
   readonly key: PublicSigningKey;
 };
 
@@ -155,7 +156,8 @@ export class StateView {
     if (isNew) {
       const { delivered } = this.#sight;
       const orders = enforcedOrders(view.known.history, (id) => this.#sight.of(id), delivered);
-      this.#view = { ...view, delivered, orders, newest: now };
+      const requesters = requestersOf(view.known, delivered);
+      this.#view = { ...view, delivered, orders, requesters, newest: now };
     }
     return isNew;
   }
@@ -339,7 +341,7 @@ export class StateView {
             : [[name, parseSigningPublicKey(fromBase64(signing))] as const],
         ),
       ),
-      requesters: requestersOf(known),
+      requesters: requestersOf(known, delivered),
       orders: enforcedOrders(history, (id) => this.#sight.of(id), delivered),
       delivered,
       newest: now,
@@ -370,16 +372,34 @@ function hasGoverning({ log }: Generation, from: number): boolean {
 }
 
 /** The keys of a charter, by id; a key that is named twice is what it may do most by. */
-function requestersOf({ agents, charter }: KnownState): ReadonlyMap<string, KnownRequester> {
+function requestersOf(
+  { agents, charter }: KnownState,
+  delivered: readonly Delivered[],
+): ReadonlyMap<string, KnownRequester> {
   const sites = charter.sites.flatMap(({ signing }) =>
     signing === undefined ? [] : [parseSigningPublicKey(fromBase64(signing))],
   );
   return new Map<string, KnownRequester>([
+    ...successors(charter, delivered).map((key) => [key.id, { kind: "contact", key }] as const),
     ...sites.map((key) => [key.id, { kind: "site", key }] as const),
     ...[...seatKeys(charter.constitution)].map(([id, key]) => [id, { kind: "seat", key }] as const),
     ...[...recoveryKey(charter)].map(([id, key]) => [id, { kind: "recovery", key }] as const),
     ...[...agents].map(([id, { key }]) => [id, { kind: "agent", key }] as const),
   ]);
+}
+
+/** Who writes next, by the recovery key in force, in papers that were brought here; their ledger is not here yet. */
+function successors(
+  charter: KnownState["charter"],
+  delivered: readonly Delivered[],
+): readonly PublicSigningKey[] {
+  const recovery = recoveryKey(charter);
+  return delivered.flatMap((one) => {
+    if (one.kind !== "succession" || !one.keyIds.some((id) => recovery.has(id))) return [];
+    const { ledger, agent } = one.paper as Delivered<"succession">["paper"];
+    if (ledger.generation <= charter.ledger.generation) return [];
+    return [parseSigningPublicKey(fromBase64(agent.signing))];
+  });
 }
 
 /** A paper that somebody brought, by those who may sign it now. */

@@ -64,8 +64,19 @@ export class SiteProcess {
     const site = new SiteProcess(name, folder, await freePort());
     const country = name.slice(0, 2).toUpperCase();
     await site.exclave(
-      ...["init", "--name", name, "--country", country, "--operator", `State ${name}`],
-      ...["--url", site.url, "--listen", `127.0.0.1:${site.port}`, "--admin", "127.0.0.1:0"],
+      "init",
+      "--name",
+      name,
+      "--country",
+      country,
+      "--operator",
+      `State ${name}`,
+      "--url",
+      site.url,
+      "--listen",
+      `127.0.0.1:${site.port}`,
+      "--admin",
+      "127.0.0.1:0",
       ...flags,
     );
     t.after(() => site.end("SIGKILL"));
@@ -97,6 +108,7 @@ export class SiteProcess {
     const child = spawn(process.execPath, args, { stdio: ["ignore", "pipe", log] });
     closeSync(log);
     this.#child = child;
+    assert.ok(child.stdout);
     for await (const line of createInterface({ input: child.stdout })) {
       assert.ok(line.includes('"ready":true'), line);
       return;
@@ -161,7 +173,10 @@ function templateFolder(): string {
  */
 export async function foundAbroad(
   t: TestContext,
-  { names = ABROAD, serving = true }: { readonly names?: readonly string[]; serving?: boolean } = {},
+  {
+    names = ABROAD,
+    serving = true,
+  }: { readonly names?: readonly string[]; serving?: boolean } = {},
 ): Promise<Abroad> {
   const key = names.join();
   const made = TEMPLATES.get(key) ?? makeAbroad(t, names);
@@ -176,8 +191,11 @@ export async function foundAbroad(
     // Each copy at ports of its own: the address is the operator's word, and the key is the site.
     const site = new SiteProcess(one.name, state.path(`site-${one.name}`), await freePort());
     const settings = join(site.folder, "site.json");
-    const moved = readFileSync(settings, "utf8").replaceAll(`${one.port}`, `${site.port}`);
-    writeFileSync(settings, moved);
+    const { listen, ...kept } = JSON.parse(readFileSync(settings, "utf8")) as {
+      readonly listen: object;
+    };
+    const moved = { ...kept, url: site.url, listen: { ...listen, port: site.port } };
+    writeFileSync(settings, JSON.stringify(moved));
     text = text.replaceAll(one.url, site.url);
     t.after(() => site.end("SIGKILL"));
     sites.push(site);
@@ -197,7 +215,12 @@ async function makeAbroad(t: TestContext, names: readonly string[]): Promise<Abr
   const state = await TestState.found(t, { folder, sites: [], register: false });
   const request = state.path("request.json");
   const { state: id } = await state.good<{ readonly state: string }>(
-    ...["site", "request", "--out", request, "--quota", "1GB"],
+    "site",
+    "request",
+    "--out",
+    request,
+    "--quota",
+    "1GB",
   );
   const sites: SiteProcess[] = [];
   for (const name of names) {
@@ -208,8 +231,17 @@ async function makeAbroad(t: TestContext, names: readonly string[]): Promise<Abr
     sites.push(site);
   }
   await state.good(
-    ...["register", "add", "docs", "--kind", "files", "--path", state.path("data")],
-    ...["--sites", names.join(","), "--threshold", "2"],
+    "register",
+    "add",
+    "docs",
+    "--kind",
+    "files",
+    "--path",
+    state.path("data"),
+    "--sites",
+    names.join(","),
+    "--threshold",
+    "2",
   );
   await Promise.all(sites.map((site) => site.end("SIGTERM")));
   return { state, id, sites, site: () => assert.fail("a template is copied") };
