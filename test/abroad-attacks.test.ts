@@ -6,6 +6,7 @@ import assert from "node:assert/strict";
 import { cpSync, readFileSync, renameSync, rmSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
 import { type TestContext, test } from "node:test";
+import { setTimeout as delay } from "node:timers/promises";
 import type { Order } from "../src/charter/orders.ts";
 import { fromHex, toBase64 } from "../src/crypto/bytes.ts";
 import { envelopeId } from "../src/crypto/dsse.ts";
@@ -178,7 +179,10 @@ test("the key of a machine whose right was taken back stores nothing more, and i
   const shards = [...objectsAt("lu").keys()].filter((name) => name.startsWith("shard/"));
   const get = (name: string) => by("lu", { method: "GET", target: objectPath(id, name) });
   for (const name of shards) assert.equal((await get(name)).status, 200);
-  const now = `${new Date().toISOString().slice(0, 19)}Z`;
+  // Charters count in whole seconds: what was stored is of one before.
+  const next = (Math.floor(Date.now() / 1000) + 1) * 1000;
+  await delay(next - Date.now());
+  const now = `${new Date(next).toISOString().slice(0, 19)}Z`;
   await state.good(
     "decide",
     "propose",
