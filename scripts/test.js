@@ -7,7 +7,7 @@ const root = join(import.meta.dirname, "..");
 const args = process.argv.slice(2);
 const options = args.filter((arg) => arg.startsWith("-"));
 const paths = args.filter((arg) => !arg.startsWith("-"));
-const minutes = process.env.SLOW ? 60 : 5;
+const minutes = process.env.SLOW ? 60 : 10;
 
 const { status } = spawnSync(
   join(root, "node_modules/node/bin/node"),
