@@ -11,7 +11,8 @@ import type { Order } from "../src/charter/orders.ts";
 import { fromHex, toBase64 } from "../src/crypto/bytes.ts";
 import { envelopeId } from "../src/crypto/dsse.ts";
 import { type SigningKey, signingKeyFromSeed } from "../src/crypto/signing.ts";
-import { submit } from "../src/governance/decide.ts";
+import { draftVeto, submit } from "../src/governance/decide.ts";
+import { newProposal, readProposal, signProposal } from "../src/governance/proposal.ts";
 import { fileName } from "../src/ledger/at-sites.ts";
 import { code, listed } from "../src/sites/conformance.ts";
 import { objectPath } from "../src/sites/wire.ts";
@@ -493,4 +494,29 @@ test("a site that was away takes the next ledger from whom the recovery key name
   await site.running.watch();
   await client.put(name, parts);
   await assert.rejects((await site.client(s.home.agent)).put(name, parts), code("refused"));
+});
+
+test("who distrusts home brings a veto to a site by its address, and an honest home takes it in", async (t) => {
+  const abroad = await foundAbroad(t);
+  const { state, id } = abroad;
+  const home = await Home.open(state.home);
+  assert.ok(home.seat);
+  const paper = draftVeto(id, "ab".repeat(32), "Not agreed", new Date());
+  const payload = home.known.history.history.at(-1)?.payload;
+  assert.ok(payload);
+  const blank = newProposal("veto", paper, payload);
+  const file = state.path("veto.json");
+  writeFileSync(file, blank);
+  const bring = (...sites: readonly string[]) =>
+    state.run(["decide", "submit", file, ...sites.flatMap((one) => ["--site", one])]);
+  const { url } = abroad.site("lu");
+  assert.ok((await bring(url)).code !== 0, "nobody has signed it");
+  assert.equal(abroad.site("lu").stored(id, "veto").size, 0);
+  writeFileSync(file, signProposal(readProposal(blank), home.seat));
+  good(await bring(url));
+  assert.equal(abroad.site("lu").stored(id, "veto").size, 1);
+  assert.equal(home.known.history.vetoes.length, 0, "home was not asked");
+  good(await state.protect());
+  home.refresh();
+  assert.equal(home.known.history.vetoes.length, 1, "and takes it in when it runs");
 });

@@ -46,8 +46,8 @@ else; it waits, and can be vetoed. When it took effect, propose the same again w
 --carries-out ID, within 90 days; that one waits too, and then it happens, once.`;
 
 const NOTHING_REMOVED = `
-In this version sites are directories that remove nothing by themselves: the decision is
-recorded, and whoever runs a site acts on it.`;
+A site that enforces removes the shards by itself, when its own delay has passed and no veto was
+brought to it. At directories and buckets the decision is recorded, and whoever runs them acts on it.`;
 
 const RELEASE = `
 Where signatories are gone, the recovery key can sign it alone (\`decide sign --kit\`): it then waits

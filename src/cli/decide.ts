@@ -1,6 +1,7 @@
 import { Command } from "commander";
 import { type Freeze, signPaper, type Veto } from "../charter/decision.ts";
 import { sentenceOf } from "../charter/sentences.ts";
+import { envelopeId } from "../crypto/dsse.ts";
 import { ExclaveError, invariant, isExclaveError } from "../errors.ts";
 import { carryOut } from "../governance/carry-out.ts";
 import {
@@ -22,6 +23,7 @@ import {
   signProposal,
 } from "../governance/proposal.ts";
 import type { Home } from "../vault/home.ts";
+import { openAt, parseSiteAddress } from "../vault/site-address.ts";
 import { openHome, withState } from "./context.ts";
 import { listCommand } from "./decide-list.ts";
 import { proposeCommand } from "./decide-propose.ts";
@@ -32,9 +34,15 @@ import type { MakeCommand } from "./main.ts";
 import { writeNewFile } from "./new-file.ts";
 import { paperLines, standingText, viewOf } from "./paper.ts";
 import { refuseRegisterNames, registerNames } from "./proposed.ts";
+import { collect } from "./register.ts";
 import type { Terminal } from "./terminal.ts";
 
 const NAME_DIGITS = 12;
+
+const SUBMIT_HELP = `
+A veto or a freeze counts at any site that enforces, whatever home does with it:
+  exclave decide submit veto-3f2a….json --site https://exclave.example.ee:7443
+Whoever has the file can bring it there: it is the signatures in it that count.`;
 const FREEZE_DAYS_MAX = 14;
 
 const HELP = `
@@ -127,7 +135,15 @@ function addSubmit(decide: Command, terminal: Terminal): void {
     .command("submit")
     .argument("[files...]", "copies of one proposal, as they came back")
     .description("hand a proposal in; without files: let take effect what can by now")
-    .action(async (files: readonly string[]) => {
+    .option(
+      "--site <address>",
+      "bring it to a site that enforces, not by way of home; several times",
+      collect,
+      [],
+    )
+    .addHelpText("after", SUBMIT_HELP)
+    .action(async (files: readonly string[], flags: { readonly site: readonly string[] }) => {
+      if (flags.site.length > 0) return bringToSites(terminal, files, flags.site);
       const home = await openHome();
       const proposals = withOwnSeat(home, await Promise.all(files.map(proposalIn)));
       const envelope = files.length > 0 ? mergeProposals(proposals) : undefined;
@@ -137,6 +153,28 @@ function addSubmit(decide: Command, terminal: Terminal): void {
       );
       terminal.result(done.object, done.lines);
     });
+}
+
+/** Who has a seat and does not trust home, or cannot reach it: a paper counts for what its signatures are. */
+async function bringToSites(
+  terminal: Terminal,
+  files: readonly string[],
+  addresses: readonly string[],
+): Promise<void> {
+  const proposals = await Promise.all(files.map(proposalIn));
+  const [first] = proposals;
+  if (!first) throw new ExclaveError("usage", "give the file of what is to be brought there");
+  const envelope = mergeProposals(proposals);
+  const name = `${first.kind}/${envelopeId(envelope)}`;
+  for (const address of addresses) {
+    const identity = { name: address, country: "?", operator: "?", hazardZone: "?" };
+    const { site } = await openAt(parseSiteAddress(address), { identity, state: first.state });
+    await site.put(name, [envelope]);
+  }
+  terminal.result({ brought: { kind: first.kind, id: first.id, name, sites: addresses } }, [
+    `The ${first.kind} ${first.id.slice(0, NAME_DIGITS)} is at ${addresses.join(", ")}.`,
+    "It counts there now. A site that knows others tells them; home takes it in when it runs the next time.",
+  ]);
 }
 
 /** In a trial, whose one seat's key is at home, who hands a paper in signs it too. */
