@@ -91,19 +91,7 @@ describe("over Ceph", { skip: cephMissing() ?? false }, () => {
     const config = await newBucket(t, ceph);
     const file = fileOf(state, "bb", config);
     await state.good("site", "add", "bb", "--country", "BB", "--s3", file);
-    await state.good(
-      "register",
-      "add",
-      "docs",
-      "--kind",
-      "files",
-      "--path",
-      state.path("data"),
-      "--sites",
-      "lu,ee,bb",
-      "--threshold",
-      "2",
-    );
+    await state.addRegister(undefined, ["lu", "ee", "bb"], 2);
     state.write("land", randomBytes("land", MIB));
     const outcome = await state.protect();
     good(outcome);
@@ -156,19 +144,7 @@ describe("over Ceph", { skip: cephMissing() ?? false }, () => {
     await kn.exclave("grant", state.path("request.json"), "--yes");
     await kn.serve();
     await state.good("site", "add", "--card", kn.card);
-    await state.good(
-      "register",
-      "add",
-      "docs",
-      "--kind",
-      "files",
-      "--path",
-      state.path("data"),
-      "--sites",
-      "kn,lu,ee",
-      "--threshold",
-      "2",
-    );
+    await state.addRegister(undefined, ["kn", "lu", "ee"], 2);
     state.write("land", randomBytes("land", MIB));
     good(await state.protect());
     await kn.end("SIGTERM");

@@ -425,17 +425,7 @@ test("status names a register whose newest recovery point is older than was decl
   const state = await TestState.found(t, { register: false });
   await state.good("register", "declare", "docs", "--recovery-point", "24h");
   state.write("a", "a record");
-  const sites = ["--sites", "bb,kn,lu,ee,ca", "--threshold", "3"];
-  await state.good(
-    "register",
-    "add",
-    "docs",
-    "--kind",
-    "files",
-    "--path",
-    state.path("data"),
-    ...sites,
-  );
+  await state.addRegister(undefined, ["bb", "kn", "lu", "ee", "ca"], 3);
   good(await state.protect());
   const late = /newest recovery point of docs, .* is older than the State said/;
   assert.doesNotMatch((await state.status()).needs.join("\n"), late);

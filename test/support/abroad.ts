@@ -230,19 +230,7 @@ async function makeAbroad(t: TestContext, names: readonly string[]): Promise<Abr
     await state.good("site", "add", "--card", site.card);
     sites.push(site);
   }
-  await state.good(
-    "register",
-    "add",
-    "docs",
-    "--kind",
-    "files",
-    "--path",
-    state.path("data"),
-    "--sites",
-    names.join(","),
-    "--threshold",
-    "2",
-  );
+  await state.addRegister(undefined, names, 2);
   await Promise.all(sites.map((site) => site.end("SIGTERM")));
   return { state, id, sites, site: () => assert.fail("a template is copied") };
 }

@@ -141,19 +141,20 @@ export class TestState {
         now,
       );
     }
-    const { register = ["docs", "--kind", "files", "--path", state.path("data")] } = options;
-    if (register) {
-      await state.good(
-        "register",
-        "add",
-        ...register,
-        "--sites",
-        sites.join(","),
-        "--threshold",
-        `${threshold}`,
-      );
-    }
+    const { register } = options;
+    if (register !== false) await state.addRegister(register, sites, threshold);
     return state;
+  }
+
+  /** Adds a register, `docs` of the folder `data` unless other words say which, that any `threshold` sites bring back. */
+  addRegister(
+    words: readonly string[] | undefined,
+    sites: readonly string[],
+    threshold: number,
+  ): Promise<unknown> {
+    const docs = ["docs", "--kind", "files", "--path", this.path("data")];
+    const place = ["--sites", sites.join(","), "--threshold", `${threshold}`];
+    return this.good("register", "add", ...(words ?? docs), ...place);
   }
 
   path(...names: readonly string[]): string {
