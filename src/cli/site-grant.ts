@@ -13,7 +13,7 @@ import { type FolderFlag, folderOption } from "./site-folder.ts";
 import type { Terminal } from "./terminal.ts";
 
 const HELP = `
-The State's home makes the request: exclave site request NAME. Compare the fingerprint with them by
+The State's home makes the request: exclave site request. Compare the fingerprint with them by
 telephone. A site that runs takes the grant up by itself. The same State again: a new quota, or
 another agent. To end a grant, delete its file in grants/; what is stored stays.`;
 
