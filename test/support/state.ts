@@ -6,6 +6,7 @@ import {
   mkdtempSync,
   readdirSync,
   readFileSync,
+  renameSync,
   rmSync,
   writeFileSync,
 } from "node:fs";
@@ -221,8 +222,13 @@ export class TestState {
     rmSync(this.path(`${site}.away`), { recursive: true });
   }
 
+  /** At once, also under who writes there just now: a folder that fills again while it is emptied stays. */
   lose(...names: readonly string[]): void {
-    for (const name of names) rmSync(this.path(name), { recursive: true });
+    for (const name of names) {
+      const gone = this.path(`${name}.gone`);
+      renameSync(this.path(name), gone);
+      rmSync(gone, { recursive: true, maxRetries: 20 });
+    }
   }
 
   /** The files of a kind at a site. */
