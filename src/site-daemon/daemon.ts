@@ -276,8 +276,11 @@ class Daemon {
   async #watchState(state: ServedState): Promise<void> {
     await state.service.follow();
     this.#lookForSilence(state);
-    await removeRipe(state.service, state.ripe());
-    await this.#extendLocks(state);
+    try {
+      await removeRipe(state.service, state.ripe());
+    } finally {
+      await this.#extendLocks(state);
+    }
   }
 
   #lookForSilence({ service }: ServedState): void {

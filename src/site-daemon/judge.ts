@@ -1,4 +1,5 @@
 /** What the daemon asks of the rules, for one State: who somebody is, and what they may. */
+import { envelopeId } from "../crypto/dsse.ts";
 import type { PublicSigningKey } from "../crypto/signing.ts";
 import { ExclaveError } from "../errors.ts";
 import type { ObjectKind } from "../sites/site.ts";
@@ -38,13 +39,21 @@ export type Judge = {
   allowance(requester: Requester): Allowance | undefined;
   /** What documents are judged by now; undefined to take them as they are, which only tests do. */
   ground(): DocumentGround | undefined;
-  /** Takes in a paper that came directly. Throws `untrusted`, `malformed`, `refused`. */
-  deliver(kind: "veto" | "freeze" | "decision" | "succession", envelope: Uint8Array): void;
+  /**
+   * Takes in a paper that came directly. False when it is here already, in another envelope: there is no end of
+   * these. Throws `untrusted`, `malformed`, `refused`.
+   */
+  deliver(kind: "veto" | "freeze" | "decision" | "succession", envelope: Uint8Array): boolean;
   /** What a file of the ledger holds, once the ledger covers it. */
   expectedLedgerFile(name: string): Uint8Array | undefined;
   /** How long the site promises to keep what it holds. */
   retentionSeconds(): number;
 };
+
+/** Whether that very envelope is the one that was taken in: storing it may have been cut short. */
+function isDelivered({ current }: StateView, object: string): boolean {
+  return current?.delivered.some((one) => one.object === object) ?? false;
+}
 
 /** The rules of the State's charter, as far as its ledger was followed. */
 export function judgeOf(view: StateView, grant: () => policy.GrantedView, now: () => Date): Judge {
@@ -68,7 +77,8 @@ export function judgeOf(view: StateView, grant: () => policy.GrantedView, now: (
       known: view.current?.known,
       logs: view.logs(),
     }),
-    deliver: (kind, envelope) => void view.deliver(kind, envelope),
+    deliver: (kind, envelope) =>
+      view.deliver(kind, envelope) || isDelivered(view, envelopeId(envelope)),
     expectedLedgerFile: (name) => {
       const expected = view.expectedLedgerFile(name);
       return typeof expected === "string" ? undefined : expected;

@@ -152,6 +152,16 @@ export class ObjectIndex {
     });
   }
 
+  /** Notes that other bytes are stored under the name than before, and that nothing is known of their lock. */
+  heal(name: string, bytes: number): void {
+    this.resize(name, bytes);
+    const parsed = parseObjectName(name);
+    if (!parsed) return;
+    this.#db
+      .prepare("UPDATE objects SET retain = 0 WHERE kind = ? AND rest = ?")
+      .run(parsed.kind, parsed.rest);
+  }
+
   retain(name: string, until: Date): void {
     const parsed = parseObjectName(name);
     if (!parsed) return;

@@ -43,6 +43,10 @@ const PAPERS: readonly ObjectKind[] = ["decision", "veto", "freeze", "succession
 const HALF_NAMED: readonly ObjectKind[] = ["ledger", "checkpoint"];
 type PaperKind = "decision" | "veto" | "freeze" | "succession";
 
+/** Whose papers are stored as they come: the ledger names them by their envelopes. */
+const LEDGER_BRINGERS: readonly Requester["kind"][] = ["agent", "recovery", "contact"];
+const HERE_ALREADY: PutOutcome = { isNew: false, quarantined: false, healed: false };
+
 function isPaper(kind: ObjectKind): kind is PaperKind {
   return PAPERS.includes(kind);
 }
@@ -82,7 +86,7 @@ export async function putObject(routes: ObjectRoutes, asked: Asked): Promise<Put
       // Documents are parsed, and some are kept a while: a copy of their own, outside of what is handed out again.
       const whole = kind === "shard" ? held.bytes : Uint8Array.from(held.bytes);
       if (kind !== "shard") verifyWhole(asked, whole, digest);
-      if (isPaper(kind)) deliver(asked, kind, whole);
+      if (isPaper(kind) && !deliver(asked, kind, whole)) return HERE_ALREADY;
       const object = { name, kind, bytes: whole, shard, owner, quarantine };
       const isNamedByHash = !HALF_NAMED.includes(kind) && service.judge.ground() !== undefined;
       const outcome =
@@ -132,13 +136,17 @@ function verifyWhole({ service, kind, name }: Asked, bytes: Uint8Array, digest?:
   if (ground) verifyDocument(kind, name, bytes, ground);
 }
 
-/** A paper counts by who signed it, whoever brings it; what home brings is in its ledger, and may count for nothing. */
-function deliver({ service, requester }: Asked, kind: PaperKind, bytes: Uint8Array): void {
+/**
+ * A paper counts by who signed it, whoever brings it; what home brings is in its ledger, and may count for nothing.
+ * Returns whether it is to be stored: anybody can make more envelopes of a paper that is here.
+ */
+function deliver({ service, requester }: Asked, kind: PaperKind, bytes: Uint8Array): boolean {
+  const bringsLedger = LEDGER_BRINGERS.includes(requester.kind);
   try {
-    service.judge.deliver(kind, bytes);
+    return service.judge.deliver(kind, bytes) || bringsLedger;
   } catch (error) {
-    const fromOutside = requester.kind === "anybody" || requester.kind === "site";
-    if (fromOutside || !isExclaveError(error) || error.code === "bug") throw error;
+    if (!bringsLedger || !isExclaveError(error) || error.code === "bug") throw error;
+    return true;
   }
 }
 

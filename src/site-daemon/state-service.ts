@@ -49,6 +49,7 @@ const FOLLOWED: readonly ObjectKind[] = [
   "veto",
   "freeze",
   "succession",
+  "statement",
 ];
 const HEARD = "heard";
 /** A time is written down when it has moved by so much. */

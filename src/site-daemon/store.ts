@@ -147,6 +147,10 @@ export class ObjectStore {
       // These bytes are what the name says, so those that are stored have gone bad.
       await this.storage.replace(name, [bytes]);
       healed = true;
+      if (known) {
+        this.index.heal(name, bytes.length);
+        this.#bytes += bytes.length - known.bytes;
+      }
     }
     if (aside && !quarantine) this.book.lift([name]);
     const isNew = this.#note(name, bytes.length, owner, shard);

@@ -75,6 +75,12 @@ async function removeEpoch(service: StateService, register: string, epoch: numbe
         );
         continue;
       }
+      const promised = store.book.promisedUntil({ register, epoch });
+      if (row.retainUntil > now() || (promised && promised > now())) {
+        // Locked for so long; or a receipt was given meanwhile.
+        locked++;
+        continue;
+      }
       try {
         await store.remove(row.name);
       } catch (error) {
@@ -125,32 +131,48 @@ export async function extendReferenced(
   known: KnownState,
   ripe: readonly RipeRemoval[],
 ): Promise<number> {
-  const { store, now } = service;
+  const { store, log, now } = service;
   const { extend } = store.storage;
   if (!extend) return 0;
   const enough = new Date(now().getTime() + LOCK_SECONDS_MIN * 1000);
   const until = new Date(now().getTime() + LOCK_SECONDS * 1000);
-  let extended = 0;
-  const keep = async (name: string): Promise<void> => {
+  let [extended, failed] = [0, 0];
+  /** One that the engine lost, or will not lock now, keeps nobody from the others. */
+  const each = async (name: string, work: () => Promise<void>): Promise<void> => {
+    try {
+      await work();
+    } catch (error) {
+      if (!isExclaveError(error) || error.code === "bug") throw error;
+      failed++;
+      log.warn({ object: name, code: error.code }, "a lock could not be extended");
+    }
+  };
+  const keep = (name: string): Promise<void> =>
+    each(name, async () => {
+      const row = store.find(name);
+      if (!row || row.retainUntil >= enough) return;
+      await extend(name, until);
+      store.index.retain(name, until);
+      extended++;
+    });
+  const keepManifest = async (name: string): Promise<void> => {
     const row = store.find(name);
+    // Extended last of all that it names, so that one which is done is not looked into again.
     if (!row || row.retainUntil >= enough) return;
-    await extend(name, until);
-    store.index.retain(name, until);
-    extended++;
+    const content = await documentOf(service, row.name);
+    const before = failed;
+    for (const { id } of content ? decodeManifest(content).refs : []) {
+      for (const rest of store.index.beginning("shard", `${id}.`, 64)) await keep(`shard/${rest}`);
+    }
+    if (failed === before) await keep(row.name);
   };
   for await (const statement of namesOf(service, "statement")) {
-    const bytes = await documentOf(service, statement);
-    for (const manifest of bytes ? manifestsOf(bytes, known, ripe) : []) {
-      const row = store.find(`manifest/${manifest}`);
-      // Extended last of all that it names, so that one which is done is not looked into again.
-      if (!row || row.retainUntil >= enough) continue;
-      const content = await documentOf(service, row.name);
-      for (const { id } of content ? decodeManifest(content).refs : []) {
-        for (const rest of store.index.beginning("shard", `${id}.`, 64))
-          await keep(`shard/${rest}`);
+    await each(statement, async () => {
+      const bytes = await documentOf(service, statement);
+      for (const manifest of bytes ? manifestsOf(bytes, known, ripe) : []) {
+        await each(`manifest/${manifest}`, () => keepManifest(`manifest/${manifest}`));
       }
-      await keep(row.name);
-    }
+    });
   }
   for (const kind of KEPT_KINDS) {
     for await (const name of namesOf(service, kind)) await keep(name);

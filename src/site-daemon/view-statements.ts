@@ -45,19 +45,17 @@ export class Statements {
     this.#db.close();
   }
 
+  /** Whether one of the newest that were missing when the ledger named them is here by now. */
+  async hasCome(objects: Site): Promise<boolean> {
+    for (const { envelope } of this.#missing()) {
+      if (await objects.stat(`statement/${envelope}`)) return true;
+    }
+    return false;
+  }
+
   /** Reads the statements that the ledger has by now. Rejects with nothing that a site can cause. */
   async read(objects: Site, generations: readonly Generation[], known: KnownState): Promise<void> {
-    const again = this.#db
-      .prepare(
-        "SELECT envelope, generation, position FROM statements WHERE register IS NULL ORDER BY generation DESC, position DESC LIMIT ?",
-      )
-      .all(LOOKED_FOR_AGAIN_MAX)
-      .map((row) => ({
-        envelope: String(row.envelope),
-        generation: Number(row.generation),
-        position: Number(row.position),
-      }));
-    let batch: Row[] = again;
+    let batch: Row[] = [...this.#missing()];
     for (const [i, { log, closedAt }] of generations.entries()) {
       const generation = i + 1;
       const next = this.#next(generation);
@@ -93,6 +91,20 @@ export class Statements {
       }
     }
     return epochs;
+  }
+
+  /** The newest that could not be read. */
+  #missing(): readonly Row[] {
+    return this.#db
+      .prepare(
+        "SELECT envelope, generation, position FROM statements WHERE register IS NULL ORDER BY generation DESC, position DESC LIMIT ?",
+      )
+      .all(LOOKED_FOR_AGAIN_MAX)
+      .map((row) => ({
+        envelope: String(row.envelope),
+        generation: Number(row.generation),
+        position: Number(row.position),
+      }));
   }
 
   #next(generation: number): number {

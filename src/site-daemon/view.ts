@@ -242,7 +242,8 @@ export class StateView {
     const { objects } = this.#options;
     const counted = followed.ledger.countedSize();
     const { isNew, isDatedAnew } = await followed.ledger.follow();
-    if (!isNew && this.#view) return;
+    // A statement may come after the checkpoint that covers it.
+    if (!isNew && this.#view && !(await followed.statements.hasCome(objects))) return;
     // Most of what comes in are statements, from which no charter follows.
     const isSame = this.#view && !isDatedAnew && !hasGoverning(followed.open, counted);
     const known = isSame && this.#view ? this.#view.known : this.#know(followed);

@@ -53,7 +53,7 @@ export function openJudge(changes: Partial<Judge> = {}): Judge {
     mayRead: () => undefined,
     allowance: () => undefined,
     ground: () => undefined,
-    deliver: () => undefined,
+    deliver: () => true,
     expectedLedgerFile: () => undefined,
     retentionSeconds: () => 3600,
     ...changes,
