@@ -7,9 +7,10 @@ import { cpSync, readFileSync, renameSync, rmSync, writeFileSync } from "node:fs
 import { join } from "node:path";
 import { type TestContext, test } from "node:test";
 import { setTimeout as delay } from "node:timers/promises";
+import { signPaper } from "../src/charter/decision.ts";
 import type { Order } from "../src/charter/orders.ts";
 import { fromHex, toBase64 } from "../src/crypto/bytes.ts";
-import { envelopeId } from "../src/crypto/dsse.ts";
+import { envelopeId, signEnvelope } from "../src/crypto/dsse.ts";
 import { type SigningKey, signingKeyFromSeed } from "../src/crypto/signing.ts";
 import { draftVeto, submit } from "../src/governance/decide.ts";
 import { newProposal, readProposal, signProposal } from "../src/governance/proposal.ts";
@@ -519,4 +520,35 @@ test("who distrusts home brings a veto to a site by its address, and an honest h
   good(await state.protect());
   home.refresh();
   assert.equal(home.known.history.vetoes.length, 1, "and takes it in when it runs");
+});
+
+test("a veto in ever more envelopes is kept once, whoever brings them", async (t) => {
+  const abroad = await foundAbroad(t);
+  const { state, id } = abroad;
+  const { seat } = await Home.open(state.home);
+  assert.ok(seat);
+  const paper = draftVeto(id, "ab".repeat(32), "Not agreed", new Date());
+  const first = signPaper(paper, seat);
+  const { payloadType, payload } = JSON.parse(Buffer.from(first).toString());
+  const signedAlso = (seed: number): Uint8Array => {
+    const stranger = signingKeyFromSeed(new Uint8Array(32).fill(seed));
+    return signEnvelope(payloadType, Buffer.from(payload, "base64"), [seat, stranger]);
+  };
+  const { port, key } = abroad.site("lu");
+  const bring = async (body: Uint8Array): Promise<number> => {
+    const target = objectPath(id, `veto/${envelopeId(body)}`);
+    const { status } = await raw({
+      port,
+      method: "PUT",
+      target,
+      body,
+      digest: false,
+      site: key.id,
+    });
+    return status;
+  };
+  assert.equal(await bring(first), 201);
+  assert.equal(await bring(first), 200);
+  for (const seed of [1, 2, 3]) assert.equal(await bring(signedAlso(seed)), 200);
+  assert.deepEqual([...abroad.site("lu").stored(id, "veto").keys()], [envelopeId(first)]);
 });

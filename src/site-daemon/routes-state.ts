@@ -125,6 +125,7 @@ async function receiptFor(
   const seconds = Math.min(judge.retentionSeconds(), RETENTION_SECONDS_MAX);
   const retainUntil = new Date(time.getTime() + seconds * 1000);
   const rows = names.flatMap((name) => (held.has(name) ? (store.find(name) ?? []) : []));
+  const promised = new Set(rows.map(({ name }) => name));
   const epochs = new Map(
     rows.flatMap(({ shard }) =>
       shard ? [[`${shard.register} ${shard.epoch}`, shard] as const] : [],
@@ -137,7 +138,7 @@ async function receiptFor(
     time,
     retainUntil,
     objects: rows.map(({ name, bytes, storedAt }) => ({ name, bytes, storedAt })),
-    missing: names.filter((name) => !held.has(name)),
+    missing: names.filter((name) => !promised.has(name)),
   });
 }
 
