@@ -9,6 +9,7 @@ import { type TestContext, test } from "node:test";
 import { setTimeout as delay } from "node:timers/promises";
 import { signPaper } from "../src/charter/decision.ts";
 import type { Order } from "../src/charter/orders.ts";
+import { EXIT } from "../src/cli/exit-codes.ts";
 import { fromHex, toBase64 } from "../src/crypto/bytes.ts";
 import { envelopeId, signEnvelope } from "../src/crypto/dsse.ts";
 import { type SigningKey, signingKeyFromSeed } from "../src/crypto/signing.ts";
@@ -21,7 +22,7 @@ import { Home } from "../src/vault/home.ts";
 import { ABROAD, type Abroad, foundAbroad, freePort, SiteProcess } from "./support/abroad.ts";
 import { folder, plainState, veto } from "./support/attacks.ts";
 import { keyOf } from "./support/charter.ts";
-import { good } from "./support/cli.ts";
+import { failed, good } from "./support/cli.ts";
 import type { Embassy } from "./support/embassy.ts";
 import { randomBytes } from "./support/random.ts";
 import { type RawRequest, raw } from "./support/raw-request.ts";
@@ -520,6 +521,49 @@ test("who distrusts home brings a veto to a site by its address, and an honest h
   good(await state.protect());
   home.refresh();
   assert.equal(home.known.history.vetoes.length, 1, "and takes it in when it runs");
+});
+
+test("a seat without a home reads at sites what is decided, and freezes there", async (t) => {
+  const { state, id, site } = await foundAbroad(t);
+  const { seat } = await Home.open(state.home);
+  assert.ok(seat);
+  state.home = state.path("none");
+  const { url } = site("lu");
+  const at = ["--site", url, "--site", site("ee").url, "--state", id];
+  type Listed = { readonly id: string; readonly sentence: string };
+  const { enacted } = await state.good<{ readonly enacted: readonly Listed[] }>(
+    "decide",
+    "list",
+    ...at,
+  );
+  assert.ok(enacted.some(({ sentence }) => /lu/.test(sentence)));
+  const shown = await state.good<{ readonly by: string; readonly id: string }>(
+    "decide",
+    "show",
+    enacted[0]?.id ?? "",
+    ...at,
+  );
+  assert.deepEqual([shown.by, shown.id], ["sites", enacted[0]?.id]);
+  const file = state.path("freeze.json");
+  await state.good("decide", "freeze", "--days", "3", "--reason", "Lost", "--out", file, ...at);
+  const submit = (...sites: readonly string[]) =>
+    state.run<{ failed: readonly { site: string }[] }>([
+      "decide",
+      "submit",
+      file,
+      ...sites.flatMap((one) => ["--site", one]),
+    ]);
+  assert.notEqual((await submit(url)).code, 0, "nobody has signed it");
+  writeFileSync(file, signProposal(readProposal(readFileSync(file)), seat));
+  const nobody = `https://127.0.0.1:${await freePort()}`;
+  assert.match(failed(await submit(nobody), "site-unavailable"), /Nothing was changed/);
+  assert.equal(site("lu").stored(id, "freeze").size, 0);
+  const some = await submit(nobody, url);
+  assert.deepEqual(
+    good(some, EXIT.incomplete).failed.map((one) => one.site),
+    [nobody],
+  );
+  assert.equal(site("lu").stored(id, "freeze").size, 1);
 });
 
 test("a veto in ever more envelopes is kept once, whoever brings them", async (t) => {

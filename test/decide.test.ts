@@ -51,7 +51,7 @@ type View = {
   readonly signed: readonly { readonly seat: string }[];
   readonly standing: Standing;
   readonly differences: readonly { readonly path: string; readonly after?: string }[];
-  readonly atHome: boolean;
+  readonly by: string;
 };
 type List = {
   readonly open: readonly {
@@ -243,7 +243,7 @@ test("a trial becomes a State of five seats when the one seat and the new ones s
   const elsewhere = new TestStateElsewhere(state);
   const view = await elsewhere.good<View>("decide", "show", file);
   assert.match(view.sentence, /^Amend the charter of Test State: seats, thresholds and delays/);
-  assert.equal(view.atHome, false);
+  assert.equal(view.by, "file");
   assert.ok(
     view.differences.some(
       ({ path, after }) =>
@@ -413,7 +413,7 @@ test("two seats freeze all but everyday decisions, for at most 14 days", async (
 
   const home = await state.openHome();
   const on = (days: number): string | undefined =>
-    standingOfId(home, id, new Date(Date.now() + days * DAY_MS))?.status;
+    standingOfId(home.known, id, new Date(Date.now() + days * DAY_MS))?.status;
   assert.equal(on(6), "waiting");
   assert.equal(on(8), "frozen");
   assert.equal(on(15), "ripe");
@@ -566,7 +566,7 @@ test("--offline tells what the file tells, and home what home knows", async (t) 
   await cabinet.submit(file);
   const offline = await state.good<View>("decide", "show", file, "--offline");
   assert.equal(offline.standing.status, "signed");
-  assert.equal(offline.atHome, false);
+  assert.equal(offline.by, "file");
   const online = await state.good<View>("decide", "show", file);
   assert.equal(online.standing.status, "enacted");
   const again = ["--key", state.path("ambassador.key.age"), ...pass(state), "--yes"];

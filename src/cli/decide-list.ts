@@ -1,28 +1,26 @@
 /** `decide list`: what is open, what stops it, and what came of the rest. */
 import { Command } from "commander";
 import type { Standing } from "../charter/assess.ts";
+import type { History } from "../charter/history.ts";
 import { sentenceOf } from "../charter/sentences.ts";
 import { freezeOf, standingOf, vetoingSeats } from "../governance/decide.ts";
 import { signersOf } from "../governance/proposal.ts";
-import type { Home } from "../vault/home.ts";
-import { openHome } from "./context.ts";
-import { proposalAtHome, resolveDecision } from "./decisions.ts";
+import { namesOf, proposalInLedger, resolveDecision, type Told } from "./decisions.ts";
 import { formatTime, plural } from "./format.ts";
 import type { MakeCommand } from "./main.ts";
 import { plainText, standingText } from "./paper.ts";
-import { registerNames } from "./proposed.ts";
+import { type AtSites, addAtSites, toldFor } from "./state-at-sites.ts";
 
 /** Decisions that took effect, and entries that count for nothing, that are shown without --all. */
 const LAST_SHOWN = 5;
 const ID_DIGITS = 12;
 
 export const listCommand: MakeCommand = (terminal) =>
-  new Command("list")
+  addAtSites(new Command("list"))
     .description("decisions that wait, what stops them, and the last ones that took effect")
     .option("--all", "all that there ever were", false)
-    .action(async (flags: { readonly all: boolean }) => {
-      const home = await openHome();
-      const list = listOf(home, new Date(), flags.all);
+    .action(async (flags: AtSites & { readonly all: boolean }) => {
+      const list = listOf(await toldFor(terminal, flags), new Date(), flags.all);
       terminal.result(list, listLines(list));
     });
 
@@ -46,22 +44,23 @@ type List = {
   readonly enacted: readonly Listed[];
   readonly void: readonly Listed[];
   /** Entries of the ledger that count for nothing, and why. */
-  readonly quarantined: Home["known"]["history"]["quarantined"];
+  readonly quarantined: History["quarantined"];
 };
 
-function listOf(home: Home, now: Date, all: boolean): List {
-  const { history } = home.known;
+function listOf(told: Told, now: Date, all: boolean): List {
+  const { known } = told;
+  const { history } = known;
   const ids = new Set(history.decisions.map(({ opened }) => opened.id));
   const listed = [...ids].map((id): Listed => {
-    const proposal = proposalAtHome(home, id);
-    const { opened } = resolveDecision(home, id);
+    const proposal = proposalInLedger(known, id);
+    const { opened } = resolveDecision(known, id);
     const { seats, joining } = signersOf(proposal, now);
     return {
       id,
-      sentence: sentenceOf(opened.paper.order, proposal.charter, registerNames(home)),
+      sentence: sentenceOf(opened.paper.order, proposal.charter, namesOf(told)),
       signed: [...seats, ...joining].map(({ name }) => name),
-      vetoedBy: vetoingSeats(home, id, now),
-      standing: standingOf(home, opened, now),
+      vetoedBy: vetoingSeats(known, id, now),
+      standing: standingOf(known, opened, now),
     };
   });
   const standing = (...statuses: readonly string[]): readonly Listed[] =>
@@ -71,11 +70,11 @@ function listOf(home: Home, now: Date, all: boolean): List {
     .filter(({ paper }) => all || Date.parse(paper.until) > now.getTime())
     .map(({ id, paper }) => ({
       id,
-      ...freezeOf(home, id, now),
+      ...freezeOf(known, id, now),
       until: paper.until,
       reason: paper.reason,
     }));
-  const frozen = history.freezes[0] && freezeOf(home, history.freezes[0].opened.id, now).until;
+  const frozen = history.freezes[0] && freezeOf(known, history.freezes[0].opened.id, now).until;
   return {
     open: standing("unsigned", "signed", "waiting", "frozen", "ripe"),
     ...(frozen ? { frozenUntil: frozen } : {}),

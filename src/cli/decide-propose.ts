@@ -15,7 +15,7 @@ import { draftDecision, type Grounds, VALID_DAYS } from "../governance/decide.ts
 import { AGENT_QUOTA } from "../governance/found.ts";
 import { inventoryOf } from "../governance/registers.ts";
 import { seatsOfCards } from "../governance/signatory-key.ts";
-import { tooFewWitnesses } from "../governance/witnessing.ts";
+import { witnessNeeds } from "../governance/witnessing.ts";
 import { openSiteCard } from "../sites/site-card.ts";
 import type { Home } from "../vault/home.ts";
 import { openHome, withState } from "./context.ts";
@@ -216,8 +216,7 @@ async function runPropose(terminal: Terminal, ask: Ask, subject: string, flags: 
     if (isFirstStep) terminal.notice("this announces; a second decision carries it out");
     return sayProposed(terminal, home, given, { order }, flags.out);
   }
-  const unwitnessed = await tooFewWitnesses(home);
-  if (unwitnessed !== undefined) terminal.notice(unwitnessed);
+  for (const need of await witnessNeeds(home)) terminal.notice(need);
   const again = `To carry it out: the same again, with --carries-out ${given.id}`;
   terminal.result({ decision: given, order }, [
     `Decided: ${sentenceOf(order, home.charter, registerNames(home))}`,
@@ -231,7 +230,7 @@ async function runPropose(terminal: Terminal, ask: Ask, subject: string, flags: 
 function groundsOf(home: Home, order: Order, flags: Flags): Grounds {
   const { reason, citation } = flags;
   if (flags.carriesOut === undefined) return { reason, citation };
-  const { id, opened } = resolveDecision(home, flags.carriesOut);
+  const { id, opened } = resolveDecision(home.known, flags.carriesOut);
   const announced = home.known.history.enacted.get(id);
   if (!announced || announced.decision.carriesOut !== undefined) {
     throw new ExclaveError(

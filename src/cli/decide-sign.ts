@@ -16,7 +16,7 @@ import {
 } from "../governance/signatory-key.ts";
 import { writeDurably } from "../sites/durable.ts";
 import { recoveryKeyFromSeed } from "../vault/recovery-key.ts";
-import { homeOf, proposalIn } from "./decisions.ts";
+import { proposalIn, toldAtHome } from "./decisions.ts";
 import { plural } from "./format.ts";
 import type { MakeCommand } from "./main.ts";
 import { paperLines, viewOf } from "./paper.ts";
@@ -49,7 +49,7 @@ export const signCommand: MakeCommand = (terminal) =>
     .action(async (file: string, flags: SignFlags) => {
       const now = new Date();
       const proposal = await proposalIn(file);
-      const view = viewOf(proposal, now, await homeOf(proposal.state));
+      const view = viewOf(proposal, now, await toldAtHome(proposal.state));
       for (const line of paperLines(view)) terminal.say(line);
       terminal.say("");
       if (view.standing?.status === "void" || view.standing?.status === "enacted") {
@@ -63,7 +63,7 @@ export const signCommand: MakeCommand = (terminal) =>
       const key = await signingKeyFrom(terminal, flags, proposal.charter);
       const signed = signProposal(proposal, key);
       await replaceFile(file, signed);
-      const next = viewOf(readProposal(signed), now, await homeOf(proposal.state));
+      const next = viewOf(readProposal(signed), now, await toldAtHome(proposal.state));
       const counts = next.signed.length > view.signed.length;
       if (!counts) {
         terminal.notice(

@@ -1,7 +1,6 @@
 import { Command } from "commander";
 import { type Freeze, signPaper, type Veto } from "../charter/decision.ts";
 import { sentenceOf } from "../charter/sentences.ts";
-import { envelopeId } from "../crypto/dsse.ts";
 import { ExclaveError, invariant, isExclaveError } from "../errors.ts";
 import { carryOut } from "../governance/carry-out.ts";
 import {
@@ -23,18 +22,27 @@ import {
   signProposal,
 } from "../governance/proposal.ts";
 import type { Home } from "../vault/home.ts";
-import { openAt, parseSiteAddress } from "../vault/site-address.ts";
 import { openHome, withState } from "./context.ts";
+import { bringToSites } from "./decide-bring.ts";
 import { listCommand } from "./decide-list.ts";
 import { proposeCommand } from "./decide-propose.ts";
 import { type KeyFlags, keyFrom, signCommand } from "./decide-sign.ts";
-import { homeOf, isFile, proposalAtHome, proposalIn, resolveDecision } from "./decisions.ts";
+import {
+  isFile,
+  proposalIn,
+  proposalInLedger,
+  resolveDecision,
+  type Told,
+  toldAtHome,
+} from "./decisions.ts";
+import { EXIT } from "./exit-codes.ts";
+import { collect } from "./flags.ts";
 import { formatTime, plural } from "./format.ts";
 import type { MakeCommand } from "./main.ts";
 import { writeNewFile } from "./new-file.ts";
-import { paperLines, standingText, viewOf } from "./paper.ts";
+import { type PaperView, paperLines, standingText, viewOf } from "./paper.ts";
 import { refuseRegisterNames, registerNames } from "./proposed.ts";
-import { collect } from "./register.ts";
+import { type AtSites, addAtSites, isAtSites, toldFor } from "./state-at-sites.ts";
 import type { Terminal } from "./terminal.ts";
 
 const NAME_DIGITS = 12;
@@ -62,19 +70,17 @@ export const decideCommand: MakeCommand = (terminal, setExit) => {
     .description("what only several people together may: propose, sign, submit, veto, freeze")
     .addHelpText("after", HELP);
   decide.addCommand(proposeCommand(terminal, setExit));
-  decide
-    .command("show")
+  addAtSites(decide.command("show"))
     .argument("<file-or-id>", "a proposal, or the beginning of a decision's id")
     .description("a decision as a sentence, what it changes, who signed, where it stands")
     .option("--offline", "by the file alone, though there is a home here", false)
-    .action(async (what: string, flags: { readonly offline: boolean }) => {
-      const view = await viewFrom(what, flags.offline);
+    .action(async (what: string, flags: ShowFlags) => {
+      const view = await viewFrom(terminal, what, flags);
       terminal.result(view, paperLines(view));
     });
   decide.addCommand(signCommand(terminal, setExit));
-  addSubmit(decide, terminal);
-  decide
-    .command("veto")
+  addSubmit(decide, terminal, setExit);
+  addAtSites(decide.command("veto"))
     .argument("<file-or-id>", "a proposal, or the beginning of a decision's id")
     .description(
       "stop a decision before it takes effect; it takes as many seats as the charter says",
@@ -85,14 +91,14 @@ export const decideCommand: MakeCommand = (terminal, setExit) => {
     .option("--identity-file <file>", "the age identity that opens it, in place of a passphrase")
     .option("--out <file>", "where to write it (default: veto-ID.json, here)")
     .action(async (what: string, flags: ObjectFlags) => {
-      const inFile = await isFile(what);
-      const from = inFile ? await proposalIn(what) : proposalAtHome(await openHome(), what);
-      if (from.kind !== "decision") throw new ExclaveError("usage", "only a decision is vetoed");
-      const veto = draftVeto(from.state, from.id, flags.reason, new Date());
-      await say(terminal, veto, from.charterPayload, await homeOf(from.state), flags);
+      const { proposal, told } = await proposalFrom(terminal, what, flags);
+      if (proposal.kind !== "decision") {
+        throw new ExclaveError("usage", "only a decision is vetoed");
+      }
+      const veto = draftVeto(proposal.state, proposal.id, flags.reason, new Date());
+      await say(terminal, veto, proposal.charterPayload, told, flags);
     });
-  decide
-    .command("freeze")
+  addAtSites(decide.command("freeze"))
     .description("let no decision but everyday ones take effect for some days")
     .requiredOption("--days <n>", "1 to 14; each seat has 14 a year to spend", freezeDays)
     .requiredOption("--reason <text>", "why, in words that every host country may read")
@@ -101,11 +107,11 @@ export const decideCommand: MakeCommand = (terminal, setExit) => {
     .option("--identity-file <file>", "the age identity that opens it, in place of a passphrase")
     .option("--out <file>", "where to write it (default: freeze-ID.json, here)")
     .action(async (flags: ObjectFlags & { readonly days: number }) => {
-      const home = await openHome();
-      const current = home.known.history.history.at(-1);
+      const told = await toldFor(terminal, flags);
+      const current = told.known.history.history.at(-1);
       invariant(current, "a State has a charter");
-      const freeze = draftFreeze(home.state, flags.days, flags.reason, new Date());
-      await say(terminal, freeze, current.payload, home, flags);
+      const freeze = draftFreeze(told.known.id, flags.days, flags.reason, new Date());
+      await say(terminal, freeze, current.payload, told, flags);
     });
   decide.addCommand(listCommand(terminal, setExit));
   return decide;
@@ -117,20 +123,39 @@ function freezeDays(text: string): number {
   throw new ExclaveError("usage", `${text} is not a number of days from 1 to ${FREEZE_DAYS_MAX}`);
 }
 
-async function viewFrom(what: string, offline: boolean) {
+type ShowFlags = AtSites & { readonly offline: boolean };
+
+async function viewFrom(terminal: Terminal, what: string, flags: ShowFlags): Promise<PaperView> {
   const now = new Date();
-  if (await isFile(what)) {
-    const proposal = await proposalIn(what);
-    return viewOf(proposal, now, offline ? undefined : await homeOf(proposal.state));
+  if (flags.offline) {
+    if (await isFile(what)) return viewOf(await proposalIn(what), now);
+    throw new ExclaveError("usage", `${what} is no file, and --offline asks no home`);
   }
-  if (offline) throw new ExclaveError("usage", `${what} is no file, and --offline asks no home`);
-  const home = await openHome();
-  return viewOf(proposalAtHome(home, what), now, home);
+  const { proposal, told } = await proposalFrom(terminal, what, flags);
+  return viewOf(proposal, now, told);
 }
 
-type ObjectFlags = KeyFlags & { readonly reason: string; readonly out?: string };
+/** A proposal in a file, or one that the ledger has, at home or at the sites named; and what is told of its State. */
+async function proposalFrom(
+  terminal: Terminal,
+  what: string,
+  flags: AtSites,
+): Promise<{ readonly proposal: Proposal; readonly told: Told | undefined }> {
+  if (!(await isFile(what))) {
+    const told = await toldFor(terminal, flags);
+    return { proposal: proposalInLedger(told.known, what), told };
+  }
+  const proposal = await proposalIn(what);
+  if (!isAtSites(flags)) return { proposal, told: await toldAtHome(proposal.state) };
+  if (flags.state !== proposal.state) {
+    throw new ExclaveError("usage", "the proposal is another State's than --state names");
+  }
+  return { proposal, told: await toldFor(terminal, flags) };
+}
 
-function addSubmit(decide: Command, terminal: Terminal): void {
+type ObjectFlags = KeyFlags & AtSites & { readonly reason: string; readonly out?: string };
+
+function addSubmit(decide: Command, terminal: Terminal, setExit: (code: number) => void): void {
   decide
     .command("submit")
     .argument("[files...]", "copies of one proposal, as they came back")
@@ -143,9 +168,14 @@ function addSubmit(decide: Command, terminal: Terminal): void {
     )
     .addHelpText("after", SUBMIT_HELP)
     .action(async (files: readonly string[], flags: { readonly site: readonly string[] }) => {
-      if (flags.site.length > 0) return bringToSites(terminal, files, flags.site);
+      const given = await Promise.all(files.map(proposalIn));
+      if (flags.site.length > 0) {
+        const failed = await bringToSites(terminal, given, flags.site);
+        if (failed.length > 0) setExit(EXIT.incomplete);
+        return;
+      }
       const home = await openHome();
-      const proposals = withOwnSeat(home, await Promise.all(files.map(proposalIn)));
+      const proposals = withOwnSeat(home, given);
       const envelope = files.length > 0 ? mergeProposals(proposals) : undefined;
       const [first] = proposals;
       const done = await takeIn(home, async (now) =>
@@ -153,28 +183,6 @@ function addSubmit(decide: Command, terminal: Terminal): void {
       );
       terminal.result(done.object, done.lines);
     });
-}
-
-/** Who has a seat and does not trust home, or cannot reach it: a paper counts for what its signatures are. */
-async function bringToSites(
-  terminal: Terminal,
-  files: readonly string[],
-  addresses: readonly string[],
-): Promise<void> {
-  const proposals = await Promise.all(files.map(proposalIn));
-  const [first] = proposals;
-  if (!first) throw new ExclaveError("usage", "give the file of what is to be brought there");
-  const envelope = mergeProposals(proposals);
-  const name = `${first.kind}/${envelopeId(envelope)}`;
-  for (const address of addresses) {
-    const identity = { name: address, country: "?", operator: "?", hazardZone: "?" };
-    const { site } = await openAt(parseSiteAddress(address), { identity, state: first.state });
-    await site.put(name, [envelope]);
-  }
-  terminal.result({ brought: { kind: first.kind, id: first.id, name, sites: addresses } }, [
-    `The ${first.kind} ${first.id.slice(0, NAME_DIGITS)} is at ${addresses.join(", ")}.`,
-    "It counts there now. A site that knows others tells them; home takes it in when it runs the next time.",
-  ]);
 }
 
 /** In a trial, whose one seat's key is at home, who hands a paper in signs it too. */
@@ -237,7 +245,7 @@ async function handIn(
   if (kind === "freeze") {
     const { id } = await takeFreeze(home, envelope, now);
     return () => {
-      const freeze = { id, ...freezeOf(home, id, new Date()) };
+      const freeze = { id, ...freezeOf(home.known, id, new Date()) };
       return {
         object: { freeze },
         lines: [
@@ -257,10 +265,10 @@ async function handIn(
       { cause },
     );
   });
-  const { opened } = resolveDecision(home, id);
+  const { opened } = resolveDecision(home.known, id);
   const names = registerNames(home);
   return () => {
-    const standing = standingOf(home, opened, new Date());
+    const standing = standingOf(home.known, opened, new Date());
     return {
       object: { decision: { id, standing } },
       lines: [
@@ -278,10 +286,11 @@ async function say(
   terminal: Terminal,
   paper: Veto | Freeze,
   charterPayload: Uint8Array,
-  home: Home | undefined,
+  told: Told | undefined,
   flags: ObjectFlags,
 ): Promise<void> {
   const { kind } = paper;
+  const home = told?.home;
   if (home) refuseRegisterNames(home, flags.reason);
   const seat = home && flags.key === undefined ? ownSeat(home) : undefined;
   if (home && seat) {
@@ -292,7 +301,7 @@ async function say(
   const blank = newProposal(kind, paper, charterPayload);
   const bytes =
     flags.key === undefined ? blank : signProposal(readProposal(blank), await keyFrom(flags));
-  const view = viewOf(readProposal(bytes), new Date(), home);
+  const view = viewOf(readProposal(bytes), new Date(), told);
   const file = await writeNewFile(
     flags.out ?? `${kind}-${view.id.slice(0, NAME_DIGITS)}.json`,
     bytes,
@@ -303,5 +312,8 @@ async function say(
     `It is written to ${file}, and counts for nothing before it is handed in.`,
     `Have it signed:    exclave decide sign ${file} --key KEY`,
     `Then hand it in:   exclave decide submit ${file}`,
+    ...(told && !home
+      ? [`or at a site:      exclave decide submit ${file} --site ${flags.site[0]}`]
+      : []),
   ]);
 }

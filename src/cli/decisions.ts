@@ -1,19 +1,33 @@
-/** The decisions that home's ledger has, as people name them: by the beginning of an id, or by a file. */
+/** The decisions of a ledger, as people name them: by the beginning of an id, or by a file. */
 import { readFile, stat } from "node:fs/promises";
 import type { OpenedPaper } from "../charter/decision.ts";
 import { ExclaveError, invariant, isExclaveError } from "../errors.ts";
 import { type Proposal, readProposal } from "../governance/proposal.ts";
 import { Home } from "../vault/home.ts";
+import type { KnownState } from "../vault/known-state.ts";
 import { homePath } from "./context.ts";
+import { type RegisterNames, registerNames } from "./proposed.ts";
+
+/** A State as its ledger tells it: at home, or without one, at its sites. */
+export type Told = { readonly known: KnownState; readonly home?: Home };
+
+export function toldBy(home: Home): Told {
+  return { known: home.known, home };
+}
+
+/** What its registers are called: home alone knows. */
+export function namesOf({ home }: Told): RegisterNames | undefined {
+  return home && registerNames(home);
+}
 
 const PREFIX_MIN = 4;
 
 /** A decision in the ledger, with all signatures that it has there. Throws `unknown-name`. */
 export function resolveDecision(
-  home: Home,
+  { history }: KnownState,
   prefix: string,
 ): { readonly id: string; readonly opened: OpenedPaper<"decision"> } {
-  const { decisions } = home.known.history;
+  const { decisions } = history;
   const wanted = prefix.toLowerCase();
   const ids = new Set(
     decisions.map(({ opened }) => opened.id).filter((id) => id.startsWith(wanted)),
@@ -34,9 +48,9 @@ export function resolveDecision(
 }
 
 /** A decision in the ledger as a proposal, with the charter that its author saw. */
-export function proposalAtHome(home: Home, prefix: string): Proposal {
-  const { id, opened } = resolveDecision(home, prefix);
-  const { history } = home.known.history;
+export function proposalInLedger(known: KnownState, prefix: string): Proposal {
+  const { id, opened } = resolveDecision(known, prefix);
+  const { history } = known.history;
   // One whose charter never was in force is void; it is shown against the one that is.
   const basis = history.find((one) => one.id === opened.paper.charter) ?? history.at(-1);
   invariant(basis, "a State has a charter");
@@ -46,7 +60,7 @@ export function proposalAtHome(home: Home, prefix: string): Proposal {
     charterPayload: basis.payload,
     payload: opened.payload,
     id,
-    state: home.state,
+    state: known.id,
     said: opened.paper,
     opened,
   };
@@ -76,4 +90,10 @@ export async function homeOf(state: string): Promise<Home | undefined> {
     if (isExclaveError(error, "no-home")) return undefined;
     throw error;
   }
+}
+
+/** What the home on this machine tells of a State, when it is the State's. */
+export async function toldAtHome(state: string): Promise<Told | undefined> {
+  const home = await homeOf(state);
+  return home && toldBy(home);
 }

@@ -1,44 +1,28 @@
-import { mkdtemp, rm } from "node:fs/promises";
-import { tmpdir } from "node:os";
-import { join } from "node:path";
 import { Command } from "commander";
-import { ExclaveError, isExclaveError } from "../errors.ts";
+import { type ExclaveError, isExclaveError } from "../errors.ts";
 import { openAllSites } from "../governance/ledger-at-sites.ts";
-import { readState } from "../governance/read-state.ts";
 import { type VerifyReport, verifyState } from "../governance/verify-state.ts";
-import { openGiven } from "../registers/recover.ts";
-import { prepareHome } from "../vault/home.ts";
 import { parseId } from "../vault/identifiers.ts";
 import { fetchDocument } from "../vault/site-documents.ts";
 import { openHome } from "./context.ts";
 import { EXIT } from "./exit-codes.ts";
 import { formatCount, formatSeconds, plural } from "./format.ts";
 import type { MakeCommand } from "./main.ts";
-import { collect } from "./register.ts";
+import { type AtSites, addAtSites, isAtSites, withStateAtSites } from "./state-at-sites.ts";
 import type { Terminal } from "./terminal.ts";
 
 const SHOWN_MAX = 20;
 
 export const verifyCommand: MakeCommand = (terminal, setExit) =>
-  new Command("verify")
+  addAtSites(new Command("verify"))
     .description("verify the whole ledger, and every document and decision, from the founding on")
-    .option(
-      "--site <address>",
-      "without a home: from this site: a directory, or https://host:port; several times",
-      collect,
-      [],
-    )
-    .option("--state <id>", "without a home: the State's id, as its founding said it")
     .addHelpText(
       "after",
       "\nWith --site and --state anybody who may read the sites verifies the same, and needs no key.\nExit code 4 says that something does not hold, 3 that something could not be asked.",
     )
-    .action(async (flags: VerifyFlags) => {
-      if ((flags.state === undefined) !== (flags.site.length === 0)) {
-        throw new ExclaveError("usage", "give --state ID and --site ADDRESS together, or neither");
-      }
+    .action(async (flags: AtSites) => {
       const outcome = await findings(() =>
-        flags.state === undefined ? atHome(terminal) : fromSites(terminal, flags.state, flags.site),
+        isAtSites(flags) ? fromSites(terminal, flags) : atHome(terminal),
       );
       terminal.endProgress();
       if ("failure" in outcome) {
@@ -55,7 +39,6 @@ export const verifyCommand: MakeCommand = (terminal, setExit) =>
       terminal.result(report, lines(report, name));
     });
 
-type VerifyFlags = { readonly site: readonly string[]; readonly state?: string };
 type Verified = { readonly report: VerifyReport; readonly name: string };
 
 /** What keeps a ledger from being read at all is a finding too. */
@@ -86,36 +69,20 @@ async function atHome(terminal: Terminal): Promise<Verified> {
   return { report, name: home.charter.name };
 }
 
-async function fromSites(
+function fromSites(
   terminal: Terminal,
-  state: string,
-  sites: readonly string[],
+  flags: AtSites & { readonly state: string },
 ): Promise<Verified> {
-  const id = state.toLowerCase();
-  if (!/^[0-9a-f]{64}$/.test(id)) {
-    throw new ExclaveError("usage", "--state takes the State's id: 64 digits and letters a to f");
-  }
-  const onNotice = (notice: string): void => terminal.notice(notice);
-  const places = (await openGiven(sites, id, onNotice)).map(({ place }) => place);
-  const folder = await mkdtemp(join(tmpdir(), "exclave-verify-"));
-  try {
-    await prepareHome(folder);
-    const { known, generations } = await readState(folder, id, places, onNotice);
-    try {
-      const report = await verifyState({
-        known,
-        generations,
-        places,
-        document: (kind, object) => fetchDocument(places, kind, parseId("DocumentId", object)),
-        onProgress: progressOf(terminal),
-      });
-      return { report, name: known.charter.name };
-    } finally {
-      for (const { log } of generations) log.close();
-    }
-  } finally {
-    await rm(folder, { recursive: true, force: true });
-  }
+  return withStateAtSites(terminal, flags, async ({ known, generations }, places) => {
+    const report = await verifyState({
+      known,
+      generations,
+      places,
+      document: (kind, object) => fetchDocument(places, kind, parseId("DocumentId", object)),
+      onProgress: progressOf(terminal),
+    });
+    return { report, name: known.charter.name };
+  });
 }
 
 function progressOf(terminal: Terminal): (entries: number) => void {

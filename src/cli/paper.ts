@@ -10,10 +10,10 @@ import { ExclaveError, isExclaveError } from "../errors.ts";
 import { freezeOf, standingOf, standingOfId, vetoingSeats } from "../governance/decide.ts";
 import { decisionIn, type Proposal, signersOf, standingAlone } from "../governance/proposal.ts";
 import { displayName, fromText } from "../platform/names.ts";
-import type { Home } from "../vault/home.ts";
+import type { KnownState } from "../vault/known-state.ts";
+import { namesOf, type Told } from "./decisions.ts";
 import { formatTime } from "./format.ts";
 import { wrap } from "./page.ts";
-import { registerNames } from "./proposed.ts";
 
 const COLUMNS = 78;
 /** Differences that are shown one by one; the rest is counted. */
@@ -35,8 +35,8 @@ export type PaperView = {
   readonly standing?: Standing;
   /** The same in words. */
   readonly stands: string;
-  /** True when home knows the State, and not this paper alone was asked. */
-  readonly atHome: boolean;
+  /** Who was asked where it stands; "file" when nobody was but the paper itself. */
+  readonly by: "file" | "home" | "sites";
 };
 
 type SignedBy = {
@@ -52,9 +52,9 @@ export function plainText(text: string): string {
 }
 
 /**
- * @param home the home of the paper's State, when it is to say where the paper stands; else the paper alone does
+ * @param told of the paper's State, when that is to say where the paper stands; else the paper alone does
  */
-export function viewOf(proposal: Proposal, now: Date, home?: Home): PaperView {
+export function viewOf(proposal: Proposal, now: Date, told?: Told): PaperView {
   const { kind, id, state, charter, said } = proposal;
   const { seats, joining, recovery } = signersOf(proposal, now);
   const signed = [
@@ -64,7 +64,7 @@ export function viewOf(proposal: Proposal, now: Date, home?: Home): PaperView {
       ? [{ seat: "recovery key", office: "The recovery key", institution: "", jurisdiction: "" }]
       : []),
   ];
-  const common = {
+  const common: Omit<PaperView, "sentence" | "terms" | "differences" | "stands"> = {
     kind,
     id,
     state,
@@ -72,13 +72,13 @@ export function viewOf(proposal: Proposal, now: Date, home?: Home): PaperView {
     fingerprint: fingerprint(state),
     reason: said.reason,
     signed,
-    atHome: home !== undefined,
+    by: told === undefined ? "file" : told.home ? "home" : "sites",
   };
   if (said.kind === "veto") {
-    const seatsWanted = home ? vetoText(home, said.decision, now) : "";
+    const seatsWanted = told ? vetoText(told.known, said.decision, now) : "";
     return {
       ...common,
-      sentence: `Veto the decision ${said.decision}: it is not to take effect.${vetoed(said.decision, home)}`,
+      sentence: `Veto the decision ${said.decision}: it is not to take effect.${vetoed(said.decision, told)}`,
       terms: ["It counts when the ledger has it before that decision takes effect."],
       differences: [],
       stands: seatsWanted || "It counts as soon as it is handed in, for each seat that signed it.",
@@ -93,14 +93,14 @@ export function viewOf(proposal: Proposal, now: Date, home?: Home): PaperView {
         `It needs ${freezeSignatures} of ${charter.constitution.seats.length} seats, and each of these spends so many of its 14 days a year.`,
       ],
       differences: [],
-      stands: home
-        ? freezeText(home, id, now)
+      stands: told
+        ? freezeText(told.known, id, now)
         : `${seats.length} of ${freezeSignatures} seats signed it.`,
     };
   }
   const opened = decisionIn(proposal);
   if (!opened) throw new ExclaveError("bug", "a decision is one");
-  const standing = home ? standingOf(home, opened, now) : standingAlone(proposal, now);
+  const standing = told ? standingOf(told.known, opened, now) : standingAlone(proposal, now);
   let differences: readonly Difference[] = [];
   let terms: readonly string[] = [];
   try {
@@ -113,7 +113,7 @@ export function viewOf(proposal: Proposal, now: Date, home?: Home): PaperView {
   }
   return {
     ...common,
-    sentence: sentenceOf(said.order, charter, home ? registerNames(home) : undefined),
+    sentence: sentenceOf(said.order, charter, told && namesOf(told)),
     citation: said.citation,
     terms,
     differences,
@@ -125,22 +125,22 @@ function signedBy({ name, office, institution, jurisdiction }: Seat, note = ""):
   return { seat: name, office: `${office}${note}`, institution, jurisdiction };
 }
 
-/** What a vetoed decision would do, where home knows it. */
-function vetoed(decision: string, home: Home | undefined): string {
-  const found = home?.known.history.decisions.find(({ opened }) => opened.id === decision);
-  if (!home || !found) return "";
-  return ` That is: ${sentenceOf(found.opened.paper.order, home.charter, registerNames(home))}`;
+/** What a vetoed decision would do, where the ledger has it. */
+function vetoed(decision: string, told: Told | undefined): string {
+  const found = told?.known.history.decisions.find(({ opened }) => opened.id === decision);
+  if (!told || !found) return "";
+  return ` That is: ${sentenceOf(found.opened.paper.order, told.known.charter, namesOf(told))}`;
 }
 
-function vetoText(home: Home, decision: string, now: Date): string {
-  const seats = vetoingSeats(home, decision, now);
-  const standing = standingOfId(home, decision, now);
+function vetoText(known: KnownState, decision: string, now: Date): string {
+  const seats = vetoingSeats(known, decision, now);
+  const standing = standingOfId(known, decision, now);
   const by = seats.length === 0 ? "no seat yet" : seats.join(", ");
   return `In the ledger it is vetoed by ${by}. ${standing ? `The decision: ${standingText(standing)}` : "The ledger does not have the decision."}`;
 }
 
-function freezeText(home: Home, id: string, now: Date): string {
-  const { seats, needed, until } = freezeOf(home, id, now);
+function freezeText(known: KnownState, id: string, now: Date): string {
+  const { seats, needed, until } = freezeOf(known, id, now);
   const frozen = until ? ` Decisions are frozen until ${formatTime(until.toISOString())}.` : "";
   return `The ledger has ${seats.length} of the ${needed} signatures that it needs.${frozen}`;
 }
@@ -195,9 +195,9 @@ export function paperLines(view: PaperView): readonly string[] {
     ),
     "",
     ...indented(view.stands),
-    ...(view.atHome
-      ? []
-      : indented("That is by this file alone; the State's home may know of more.")),
+    ...(view.by === "file"
+      ? indented("That is by this file alone; the State's home may know of more.")
+      : []),
     "",
     `  ${kind.padEnd(13)}${id}`,
     `  fingerprint  ${view.fingerprint}   the State's: compare it with your kit's, or your notes'`,

@@ -42,8 +42,10 @@ export async function sayProposed(
   ]);
 }
 
-/** What home calls its registers. */
-export function registerNames(home: Home): (id: string) => string | undefined {
+/** What home calls a register. */
+export type RegisterNames = (id: string) => string | undefined;
+
+export function registerNames(home: Home): RegisterNames {
   return (id) => home.config.inventory.find((details) => details.id === id)?.name;
 }
 

@@ -4,7 +4,7 @@ import { standings } from "../charter/history.ts";
 import { isExclaveError } from "../errors.ts";
 import { custodyStatus } from "../governance/custody.ts";
 import { openAllSites, requireCurrent } from "../governance/ledger-at-sites.ts";
-import { tooFewWitnesses } from "../governance/witnessing.ts";
+import { witnessNeeds } from "../governance/witnessing.ts";
 import { verifyCheckpoint } from "../ledger/checkpoint.ts";
 import { rootOf } from "../registers/snapshots.ts";
 import type { Catalog } from "../vault/catalog.ts";
@@ -45,23 +45,32 @@ export const statusCommand: MakeCommand = (terminal) =>
     .description("one sentence first, then only what needs a person")
     .action(async () => {
       const now = new Date();
-      const { name, whyNot, unwitnessed, clock, charter, custody, declared, registers, debts } =
-        await withHome(async (home, catalog) => ({
-          name: home.charter.name,
-          whyNot: await whyNotCurrent(home),
-          unwitnessed: await tooFewWitnesses(home),
-          clock: await clockNeeds(home, now),
-          charter: charterStatus(home, now),
-          custody: await custodyStatus(home),
-          declared: declaredOnly(home),
-          registers: await Promise.all(
-            home.config.registers.map((register) => registerStatus(home, catalog, register, now)),
-          ),
-          debts: catalog.debts(),
-        }));
+      const {
+        name,
+        ledgerNeeds,
+        unwitnessed,
+        clock,
+        charter,
+        custody,
+        declared,
+        registers,
+        debts,
+      } = await withHome(async (home, catalog) => ({
+        name: home.charter.name,
+        ledgerNeeds: await ledgerNeedsOf(home),
+        unwitnessed: await witnessNeeds(home),
+        clock: await clockNeeds(home, now),
+        charter: charterStatus(home, now),
+        custody: await custodyStatus(home),
+        declared: declaredOnly(home),
+        registers: await Promise.all(
+          home.config.registers.map((register) => registerStatus(home, catalog, register, now)),
+        ),
+        debts: catalog.debts(),
+      }));
       const needs = [
-        ...(whyNot === undefined ? [] : [whyNot]),
-        ...(unwitnessed === undefined ? [] : [unwitnessed]),
+        ...ledgerNeeds,
+        ...unwitnessed,
         ...clock,
         ...registers.flatMap((register) => register.needs),
         ...declared.map(
@@ -100,15 +109,16 @@ export const statusCommand: MakeCommand = (terminal) =>
       );
     });
 
-/** Why this home could not write, though everything in it looks well; undefined when it could. */
-async function whyNotCurrent(home: Home): Promise<string | undefined> {
+/** Why this home could not write, though everything in it looks well; and which sites it passes by, and why. */
+async function ledgerNeedsOf(home: Home): Promise<readonly string[]> {
+  const needs: string[] = [];
   try {
-    await requireCurrent(home, await openAllSites(home));
-    return undefined;
+    await requireCurrent(home, await openAllSites(home), (notice) => needs.push(notice));
   } catch (error) {
     if (!isExclaveError(error) || error.code === "bug") throw error;
-    return error.message.replace(/\.? Nothing was (written|changed)$/, "");
+    needs.push(error.message.replace(/\.? Nothing was (written|changed)$/, ""));
   }
+  return needs;
 }
 
 /** So much may clocks differ before it is worth a word. */

@@ -48,12 +48,16 @@ export async function give(home: Home, order: Order, grounds: Grounds, now: Date
   const decision = await draftDecision(home, order, grounds, now);
   const envelope = signPaper(decision, seat);
   const opened = openDecision(envelope, home.state, home.charter);
-  if (standingOf(home, opened, now).status === "unsigned") {
+  if (standingOf(home.known, opened, now).status === "unsigned") {
     return { status: "proposed", decision, envelope };
   }
   const { id } = await submit(home, [envelope], now);
   await bringAbroad(home, places, now);
-  return { status: "decided", id, standing: standingOf(home, opened, await ledgerTime(home, now)) };
+  return {
+    status: "decided",
+    id,
+    standing: standingOf(home.known, opened, await ledgerTime(home, now)),
+  };
 }
 
 /**

@@ -22,6 +22,7 @@ import type { SigningKey } from "../crypto/signing.ts";
 import { ExclaveError, invariant } from "../errors.ts";
 import { documentRandom } from "../vault/documents.ts";
 import type { Home } from "../vault/home.ts";
+import type { KnownState } from "../vault/known-state.ts";
 import { lockState } from "../vault/lock.ts";
 import { enter, type GoverningDocument } from "./ledger-at-sites.ts";
 
@@ -129,7 +130,7 @@ export async function submit(
   await enactRipe(home, now);
   const [first] = opened;
   invariant(first, "there is something to submit");
-  return { id: first.id, standing: standingOf(home, first, now) };
+  return { id: first.id, standing: standingOf(home.known, first, now) };
 }
 
 /** Throws `usage` when a decision would not count, were it in the ledger now. */
@@ -153,8 +154,12 @@ function requireSigned(home: Home, opened: OpenedPaper<"decision">, now: Date): 
 }
 
 /** Where a decision stands now. */
-export function standingOf(home: Home, opened: OpenedPaper<"decision">, now: Date): Standing {
-  return assess(opened, { ...home.known.history, now });
+export function standingOf(
+  { history }: KnownState,
+  opened: OpenedPaper<"decision">,
+  now: Date,
+): Standing {
+  return assess(opened, { ...history, now });
 }
 
 /** True when the ledger has a paper with all the signatures that this copy of it brings. */
@@ -222,7 +227,7 @@ export type Vetoed = {
  */
 export async function takeVeto(home: Home, envelope: Uint8Array, now: Date): Promise<Vetoed> {
   const { decision } = openPaper("veto", envelope, home.state, keysFor([home.charter])).paper;
-  const before = standingOfId(home, decision, now);
+  const before = standingOfId(home.known, decision, now);
   if (before?.status === "enacted") {
     throw new ExclaveError(
       "usage",
@@ -230,17 +235,17 @@ export async function takeVeto(home: Home, envelope: Uint8Array, now: Date): Pro
     );
   }
   const id = await object(home, "veto", envelope, now);
-  const standing = standingOfId(home, decision, now);
-  const seats = vetoingSeats(home, decision, now);
+  const standing = standingOfId(home.known, decision, now);
+  const seats = vetoingSeats(home.known, decision, now);
   return { id, decision, seats, ...(standing ? { standing } : {}) };
 }
 
 /** The seats under vetoes of a decision that the ledger has. */
-export function vetoingSeats(home: Home, decision: string, now: Date): readonly string[] {
-  const keyIds = home.known.history.vetoes
+export function vetoingSeats(known: KnownState, decision: string, now: Date): readonly string[] {
+  const keyIds = known.history.vetoes
     .filter(({ opened }) => opened.paper.decision === decision)
     .flatMap(({ opened }) => opened.keyIds);
-  return seatsThatSigned(home.charter.constitution, keyIds, now).map(({ name }) => name);
+  return seatsThatSigned(known.charter.constitution, keyIds, now).map(({ name }) => name);
 }
 
 /** A freeze in the ledger: the seats under it, and until when decisions are frozen, if they are. */
@@ -254,16 +259,16 @@ export type Frozen = {
 /** Takes a freeze into the ledger. It holds as soon as the ledger has enough seats' signatures under it. */
 export async function takeFreeze(home: Home, envelope: Uint8Array, now: Date): Promise<Frozen> {
   const id = await object(home, "freeze", envelope, now);
-  return { id, ...freezeOf(home, id, now) };
+  return { id, ...freezeOf(home.known, id, now) };
 }
 
 /** Where a freeze stands that the ledger has. */
-export function freezeOf(home: Home, id: string, now: Date): Omit<Frozen, "id"> {
-  const { constitution } = home.charter;
-  const keyIds = home.known.history.freezes
+export function freezeOf(known: KnownState, id: string, now: Date): Omit<Frozen, "id"> {
+  const { constitution } = known.charter;
+  const keyIds = known.history.freezes
     .filter(({ opened }) => opened.id === id)
     .flatMap(({ opened }) => opened.keyIds);
-  const until = frozenUntil({ ...home.known.history, now }, home.charter);
+  const until = frozenUntil({ ...known.history, now }, known.charter);
   return {
     seats: seatsThatSigned(constitution, keyIds, now).map(({ name }) => name),
     needed: constitution.freezeSignatures,
@@ -272,9 +277,9 @@ export function freezeOf(home: Home, id: string, now: Date): Omit<Frozen, "id"> 
 }
 
 /** Where a decision stands that the ledger has, by its id. */
-export function standingOfId(home: Home, id: string, now: Date): Standing | undefined {
-  const logged = home.known.history.decisions.find(({ opened }) => opened.id === id);
-  return logged && standingOf(home, logged.opened, now);
+export function standingOfId(known: KnownState, id: string, now: Date): Standing | undefined {
+  const logged = known.history.decisions.find(({ opened }) => opened.id === id);
+  return logged && standingOf(known, logged.opened, now);
 }
 
 /** Lets what became ripe meanwhile take effect, whoever runs first. */

@@ -199,7 +199,7 @@ table("clocks", [
     answer: async (s, id) => {
       const decision = s.home.known.history.decisions.find(({ opened }) => opened.id === id);
       assert.ok(decision);
-      const standing = standingOf(s.home, decision.opened, s.day(18));
+      const standing = standingOf(s.home.known, decision.opened, s.day(18));
       assert.match(JSON.stringify(standing), /it was vetoed by interior, justice/);
       assert.equal(await s.enact(18), 0);
     },

@@ -75,7 +75,7 @@ export async function decideWith(
   const envelopes = signed.map((copies) => mergeProposals(copies.map(readProposal)));
   const { id } = await withPublished(home, () => submit(home, envelopes, new Date()));
   // By now the sites have it, and the witnesses have said when they saw it.
-  const standing = standingOfId(home, id, new Date());
+  const standing = standingOfId(home.known, id, new Date());
   invariant(standing, "the ledger has what was handed in");
   return { id, standing };
 }
