@@ -3,14 +3,18 @@ import assert from "node:assert/strict";
 import type { IncomingMessage } from "node:http";
 import { type TestContext, test } from "node:test";
 import { startReadPool } from "../src/registers/epoch-reader.ts";
+import { FETCH_REASONS, FETCH_UNAVAILABLE } from "../src/registers/read-messages.ts";
 import { defaultWorkers } from "../src/registers/seal-session.ts";
-import { objectName } from "../src/sites/conformance.ts";
+import { breaking } from "../src/sites/circuit.ts";
+import { code, objectName } from "../src/sites/conformance.ts";
+import { faulty } from "../src/sites/fault.ts";
+import type { Site } from "../src/sites/site.ts";
 import type { ShardProblem } from "../src/vault/gather.ts";
 import { MANIFEST_ROW_BYTES, writeManifestRow } from "../src/vault/manifest.ts";
 import type { SitePlace } from "../src/vault/open-sites.ts";
 import { QuorumWriter } from "../src/vault/quorum-writer.ts";
 import { shardName } from "../src/vault/shard.ts";
-import { remotePair } from "./support/remote-site.ts";
+import { emptyDirectory, remotePair } from "./support/remote-site.ts";
 import type { Incoming } from "./support/site-server.ts";
 import { Arena, noise, type Shards } from "./support/vault.ts";
 
@@ -128,4 +132,54 @@ test("a site that lies is found out, named, and put last", async (t) => {
   assert.ok(problems.length > 0 && problems.every(({ index }) => index === 0));
   const lies = servers[0]!.lines.filter((line) => line.startsWith("GET /v1/s")).length;
   assert.ok(lies <= 2, `${lies}: one a worker`);
+});
+
+/** A site that failed once, is there again, and is left alone for an hour. */
+async function leftAlone(bare: Site): Promise<Site> {
+  let isDown = true;
+  const site = breaking(
+    faulty(bare, () => (isDown ? { kind: "fail-before" } : undefined)),
+    { failuresMax: 1, pauseMs: 3_600_000 },
+  );
+  await assert.rejects(site.stat(objectName("shard", "any")), code("site-unavailable"));
+  isDown = false;
+  return site;
+}
+
+test("a site that is left alone is asked when too many others have failed", async (t) => {
+  const pack = arena.disperse(noise(3_000_000, 1), K, N);
+  const bare = await Promise.all(Array.from({ length: N }, () => emptyDirectory(t)));
+  for (const [i, shard] of pack.shards.entries()) {
+    // The second site has lost its own.
+    if (i !== 1) await bare[i]!.put(shardName(pack.ref.id, i), [shard]);
+  }
+  const sites = [await leftAlone(bare[0]!), ...bare.slice(1)];
+  const problems = await rebuildLast(
+    t,
+    [pack],
+    sites.map((site, i) => ({ name: `s${i}`, site })),
+  );
+  assert.ok(
+    problems.every(({ index }) => index === 1),
+    "nothing is wrong with the first site's shard",
+  );
+});
+
+test("who checks a site that is left alone is told that it does not answer", async (t) => {
+  const { ref, shards } = arena.disperse(noise(100_000, 1), K, N);
+  const bare = await emptyDirectory(t);
+  await bare.put(shardName(ref.id, 0), [shards[0]!]);
+  const pool = startReadPool({
+    workers: 1,
+    places: [{ name: "s0", site: await leftAlone(bare) }],
+    shapes: [{ k: K, n: N }],
+    strict: true,
+    numericOwner: true,
+    onProblem: () => undefined,
+  });
+  t.after(() => pool.close());
+  const { done } = await pool.submit({ type: "verify", shards: [{ id: ref.id, index: 0 }] });
+  const result = await done;
+  assert.ok(result.type === "verified");
+  assert.equal(result.shards[0]?.problem, FETCH_REASONS[FETCH_UNAVAILABLE]);
 });

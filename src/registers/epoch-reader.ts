@@ -9,6 +9,8 @@ import { toHex, utf8 } from "../crypto/bytes.ts";
 import { sha256 } from "../crypto/hash.ts";
 import { ExclaveError, isExclaveError } from "../errors.ts";
 import { WorkerPool } from "../platform/worker-pool.ts";
+import { isLeftAlone } from "../sites/circuit.ts";
+import type { CallOptions } from "../sites/site.ts";
 import type { Catalog } from "../vault/catalog.ts";
 import { SegmentDecoder, tableChunkIds } from "../vault/chunk-reader.ts";
 import {
@@ -32,6 +34,7 @@ import { shardName } from "../vault/shard.ts";
 import {
   FETCH_DONE,
   FETCH_LATE,
+  FETCH_LEFT_ALONE,
   FETCH_NOT_FOUND,
   FETCH_REFUSED,
   FETCH_REQUESTS_MAX,
@@ -104,12 +107,12 @@ async function answerFetch(
 ): Promise<void> {
   if (!control) return;
   await Promise.all(
-    requests.map(async ({ id, index, offset, into, mayBeLate }, i) => {
+    requests.map(async ({ id, index, offset, into, mayBeLate, isLastResort }, i) => {
       const name = shardName(parseId("DispersalId", id), index);
       const home = options.places.slice(index, index + 1);
       const others = options.strict ? [] : options.places.filter((_, place) => place !== index);
       control[1 + i] = await options.speeds.timed(index, into.length, mayBeLate, (signal) =>
-        fetchFrom([...home, ...others], name, offset, into, signal),
+        fetchFrom([...home, ...others], name, offset, into, { signal, isLastResort }),
       );
     }),
   );
@@ -119,21 +122,23 @@ async function answerFetch(
 
 /**
  * Looks where the shard belongs, then everywhere: sites may have been given in another order. When it is
- * given up, it settles only after whoever fills `into` has let go of it.
+ * given up, it settles only after whoever fills `into` has let go of it. Gives a `FETCH_*`.
  */
 async function fetchFrom(
   places: readonly SitePlace[],
   name: string,
   offset: number,
   into: Uint8Array,
-  signal: AbortSignal | undefined,
+  how: CallOptions,
 ): Promise<number> {
+  const { signal } = how;
   let status = FETCH_UNAVAILABLE;
+  let wasLeftAlone = false;
   for (const place of places) {
     if (signal?.aborted) return FETCH_LATE;
     if (!isOpen(place)) continue;
     try {
-      const got = await place.site.read(name, offset, into, { signal });
+      const got = await place.site.read(name, offset, into, how);
       if (got === into.length) return FETCH_DONE;
       status = FETCH_SHORT;
     } catch (error) {
@@ -141,9 +146,12 @@ async function fetchFrom(
       // The site has it, and others than it would not.
       if (error.code === "refused") return FETCH_REFUSED;
       if (error.code === "not-found" && status !== FETCH_SHORT) status = FETCH_NOT_FOUND;
+      wasLeftAlone ||= isLeftAlone(error);
     }
   }
-  return signal?.aborted ? FETCH_LATE : status;
+  if (signal?.aborted) return FETCH_LATE;
+  // Who cannot ask others, as a check cannot, is told that the site does not answer.
+  return wasLeftAlone && signal ? FETCH_LEFT_ALONE : status;
 }
 
 /** Chunks asked of a worker at once, in bytes. */

@@ -32,6 +32,8 @@ export const FETCH_UNAVAILABLE = 2;
 export const FETCH_SHORT = 3;
 export const FETCH_LATE = 4;
 export const FETCH_REFUSED = 5;
+/** It was not made: the site is left alone for a while, and others can be asked. */
+export const FETCH_LEFT_ALONE = 6;
 /** Not damage by itself: of epochs that are closed a site shows only some shards to an agent. */
 export const REFUSED_BY_CHARTER =
   "the site refuses it by the charter: its epoch is closed, and exclave decide propose release opens it; or another home has taken over from this one";
@@ -41,6 +43,7 @@ export const FETCH_REASONS: Readonly<Record<number, string>> = {
   [FETCH_SHORT]: "the shard is cut short",
   [FETCH_LATE]: LATE,
   [FETCH_REFUSED]: REFUSED_BY_CHARTER,
+  [FETCH_LEFT_ALONE]: LATE,
 };
 
 /** Asks the main thread to fill each `into`, a view of the worker's shared memory. */
@@ -52,6 +55,7 @@ export type FetchMessage = {
     readonly offset: number;
     readonly into: Uint8Array;
     readonly mayBeLate: boolean;
+    readonly isLastResort: boolean;
   }[];
 };
 

@@ -78,12 +78,13 @@ function fetchAhead(requests: readonly ShardRequest[]): void {
 function beginFetch(requests: readonly ShardRequest[]): void {
   const message: FetchMessage = {
     type: "fetch",
-    requests: requests.map(({ id, index, offset, bytes, at, mayBeLate = false }) => ({
+    requests: requests.map(({ id, index, offset, bytes, at, ...how }) => ({
       id,
       index,
       offset,
       into: kernel.view(at, bytes),
-      mayBeLate,
+      mayBeLate: how.mayBeLate ?? false,
+      isLastResort: how.isLastResort ?? false,
     })),
   };
   Atomics.store(data.fetch, 0, 1);

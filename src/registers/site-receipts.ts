@@ -60,7 +60,7 @@ export async function gatherReceipts(
             site: place.name,
             objects,
             ...until,
-            problem: `it does not sign for ${missing} objects`,
+            problem: `it does not sign for ${missing} of ${objects + missing} objects: it lacks them, or has set them aside until its view of the ledger is fresh. The recovery point is committed; exclave check says what is missing there, exclave repair brings it`,
           };
     }),
   );

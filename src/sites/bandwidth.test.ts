@@ -82,12 +82,22 @@ test("who gives up while waiting takes nothing from the others", async () => {
   const abort = new AbortController();
   const { bandwidth, seconds } = simulated("8mbit", at(9));
   const first = bandwidth.take(1_000_000);
-  const given = assert.rejects(bandwidth.take(1e12, abort.signal));
+  const given = assert.rejects(bandwidth.take(1e12, abort.signal), code("site-unavailable"));
   const last = bandwidth.take(1);
   abort.abort();
   await Promise.all([first, given, last]);
   assert.ok(seconds() < 3);
-  await assert.rejects(bandwidth.take(1, abort.signal));
+});
+
+test("a call that was given up before it came to the link is one that failed, and takes nothing", async (t) => {
+  const { bandwidth, waits } = simulated("8mbit", at(9));
+  const signal = AbortSignal.abort();
+  await assert.rejects(bandwidth.take(1e12, signal), code("site-unavailable"));
+  const site = paced(await emptyDirectory(t), bandwidth);
+  const name = objectName("shard", "paced");
+  await assert.rejects(site.put(name, [text("x")], { signal }), code("site-unavailable"));
+  await assert.rejects(site.read(name, 0, new Uint8Array(1), { signal }), code("site-unavailable"));
+  assert.deepEqual(waits, []);
 });
 
 test("a remote site's bodies pass through it, in both directions", async (t) => {
@@ -134,7 +144,7 @@ test("a paced put that is given up does not reach the site", async (t) => {
   await site.put(name, [Buffer.alloc(300_000)]);
   const abort = new AbortController();
   const second = site.put(objectName("shard", "b"), [text("b")], { signal: abort.signal });
-  const refused = assert.rejects(second);
+  const refused = assert.rejects(second, code("site-unavailable"));
   abort.abort();
   await refused;
   assert.equal(await bare.stat(objectName("shard", "b")), undefined);

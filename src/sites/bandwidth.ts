@@ -98,9 +98,8 @@ export class Bandwidth {
     this.#filledAt = now().getTime();
   }
 
-  /** Resolves when so many bytes may pass, or rejects when the signal says so before. Needs no `this`. */
+  /** Resolves when so many bytes may pass. Rejects with `site-unavailable` when the signal comes first. Needs no `this`. */
   readonly take = async (bytes: number, signal?: AbortSignal): Promise<void> => {
-    signal?.throwIfAborted();
     const { promise, resolve, reject } = Promise.withResolvers<void>();
     const one: Waiting = { bytes, go: resolve };
     const leave = (): void => {
@@ -109,7 +108,8 @@ export class Bandwidth {
     };
     this.#waiting.add(one);
     signal?.addEventListener("abort", leave, { once: true });
-    void this.#serve();
+    if (signal?.aborted) leave();
+    else void this.#serve();
     await promise.finally(() => signal?.removeEventListener("abort", leave));
   };
 

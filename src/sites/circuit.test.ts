@@ -2,7 +2,7 @@ import assert from "node:assert/strict";
 import { type TestContext, test } from "node:test";
 import { emptyDirectory } from "../../test/support/remote-site.ts";
 import { ExclaveError } from "../errors.ts";
-import { breaking } from "./circuit.ts";
+import { breaking, isLeftAlone } from "./circuit.ts";
 import { code, listed, objectName, readText, testSite, text } from "./conformance.ts";
 import { type Fault, faulty } from "./fault.ts";
 import type { Site } from "./site.ts";
@@ -11,8 +11,20 @@ const name = objectName("shard", "circuit");
 const START = Date.parse("2026-01-05T10:00:00Z");
 const UNAVAILABLE: Fault = { kind: "fail-before" };
 
+/** A site whose reads last until they are aborted. */
+function untilAborted(site: Site): Site {
+  return {
+    ...site,
+    read: (_name, _offset, _into, { signal } = {}) =>
+      new Promise((_, reject) => {
+        const giveUp = (): void => reject(new ExclaveError("site-unavailable", "given up"));
+        signal?.addEventListener("abort", giveUp, { once: true });
+      }),
+  };
+}
+
 /** A site behind a circuit of three failures and a minute, what it does next, and the calls that reached it. */
-async function broken(t: TestContext) {
+async function broken(t: TestContext, also: (site: Site) => Site = (site) => site) {
   const bare = await emptyDirectory(t);
   const state: { fault: Fault | undefined; seconds: number; calls: number } = {
     fault: UNAVAILABLE,
@@ -20,10 +32,12 @@ async function broken(t: TestContext) {
     calls: 0,
   };
   const site = breaking(
-    faulty(bare, () => {
-      state.calls++;
-      return state.fault;
-    }),
+    also(
+      faulty(bare, () => {
+        state.calls++;
+        return state.fault;
+      }),
+    ),
     { failuresMax: 3, pauseMs: 60_000, now: () => new Date(START + state.seconds * 1000) },
   );
   return { bare, site, state };
@@ -98,6 +112,71 @@ test("an answer that is no good is an answer", async (t) => {
     await assert.rejects(site.put(name, []), code(one));
   }
   assert.equal(state.calls, 8);
+});
+
+/** So many reads that the site is late with, and that who asked gives up. */
+async function giveUpReads(site: Site, count: number): Promise<void> {
+  const late = Array.from({ length: count }, () => {
+    const abort = new AbortController();
+    const read = site.read(name, 0, new Uint8Array(1), { signal: abort.signal });
+    return { abort, refused: assert.rejects(read, code("site-unavailable")) };
+  });
+  for (const { abort } of late) abort.abort();
+  for (const { refused } of late) await refused;
+}
+
+test("late reads that are given up by who asked are no failures of the site", async (t) => {
+  const { site, state } = await broken(t, untilAborted);
+  await giveUpReads(site, 8);
+  state.fault = undefined;
+  assert.equal(await site.stat(name), undefined);
+});
+
+test("late reads that are given up by who asked are no answers of the site", async (t) => {
+  const { site, state } = await broken(t, untilAborted);
+  await assert.rejects(site.stat(name), code("site-unavailable"));
+  await assert.rejects(site.stat(name), code("site-unavailable"));
+  await giveUpReads(site, 8);
+  await assert.rejects(site.stat(name), code("site-unavailable"));
+  assert.equal(state.calls, 3);
+  await assert.rejects(site.stat(name), isLeftAlone);
+  assert.equal(state.calls, 3);
+});
+
+test("what goes well though it was given up is no answer that counts", async (t) => {
+  const { bare, site, state } = await broken(t);
+  await bare.put(name, [text("x")]);
+  await assert.rejects(site.stat(name), code("site-unavailable"));
+  await assert.rejects(site.stat(name), code("site-unavailable"));
+  state.fault = undefined;
+  const signal = AbortSignal.abort();
+  assert.equal(await site.read(name, 0, new Uint8Array(1), { signal }), 1);
+  state.fault = UNAVAILABLE;
+  await assert.rejects(site.stat(name), code("site-unavailable"));
+  await assert.rejects(site.stat(name), isLeftAlone);
+});
+
+test("when the call that tries after the pause is given up, the next one tries", async (t) => {
+  const { site, state } = await broken(t, untilAborted);
+  await failThrice(site);
+  state.seconds = 60;
+  await giveUpReads(site, 1);
+  state.fault = undefined;
+  assert.equal(await site.stat(name), undefined);
+  assert.equal(await site.stat(name), undefined, "and all is as before");
+});
+
+test("a read that is the last resort is made also where a site is left alone", async (t) => {
+  const { bare, site, state } = await broken(t);
+  await bare.put(name, [text("x")]);
+  await failThrice(site);
+  const read = (): Promise<number> => site.read(name, 0, new Uint8Array(1), { isLastResort: true });
+  await assert.rejects(read, (error) => !isLeftAlone(error));
+  assert.equal(state.calls, 4);
+  await assert.rejects(site.stat(name), isLeftAlone, "it failed, so the site is left alone");
+  state.fault = undefined;
+  assert.equal(await read(), 1);
+  assert.equal((await site.stat(name))?.bytes, 1, "it went well, so the site is there");
 });
 
 testSite("a site behind a circuit", async (t) => {

@@ -3,7 +3,7 @@
  * for what the last one already waited for in vain.
  */
 import { ExclaveError, isExclaveError } from "../errors.ts";
-import type { ObjectKind, Site } from "./site.ts";
+import type { CallOptions, ObjectKind, Site } from "./site.ts";
 
 export type CircuitOptions = {
   /** Calls that failed one after another, none going well between, after which the site is left alone. */
@@ -15,7 +15,18 @@ export type CircuitOptions = {
 
 export const CIRCUIT: CircuitOptions = { failuresMax: 5, pauseMs: 60_000 };
 
-/** Only `site-unavailable` counts, a call that was given up for being late with it: all else is an answer. */
+/** The cause of the error of a call that was not made. */
+const LEFT_ALONE = Symbol("left alone");
+
+/** True for the error of a call that was not made: it says nothing about what the site holds. */
+export function isLeftAlone(error: unknown): boolean {
+  return isExclaveError(error, "site-unavailable") && error.cause === LEFT_ALONE;
+}
+
+/**
+ * Only `site-unavailable` counts: all else is an answer. A call that was aborted by who made it counts for nothing,
+ * however it ended. One that is the last resort is made in any case, and counts: what is there can be read.
+ */
 export function breaking(site: Site, options: CircuitOptions = CIRCUIT): Site {
   const { failuresMax, pauseMs, now = () => new Date() } = options;
   let failures = 0;
@@ -23,13 +34,14 @@ export function breaking(site: Site, options: CircuitOptions = CIRCUIT): Site {
   let until: Date | undefined;
   let isTried = false;
 
-  const enter = (): void => {
-    if (!until) return;
+  /** True for the one call that tries after the pause. */
+  const enter = (isLastResort: boolean): boolean => {
+    if (!until || isLastResort) return false;
     if (now() < until || isTried) throw leftAlone(site.identity.name, failures, since, until);
     isTried = true;
+    return true;
   };
-  const leave = (error?: unknown): void => {
-    isTried = false;
+  const count = (error?: unknown): void => {
     if (!isExclaveError(error, "site-unavailable")) {
       failures = 0;
       until = undefined;
@@ -39,22 +51,25 @@ export function breaking(site: Site, options: CircuitOptions = CIRCUIT): Site {
     failures++;
     if (failures >= failuresMax) until = new Date(now().getTime() + pauseMs);
   };
-  const call = async <T>(work: () => Promise<T>): Promise<T> => {
-    enter();
+  const call = async <T>(work: () => Promise<T>, how: CallOptions = {}): Promise<T> => {
+    const { signal, isLastResort = false } = how;
+    const isTrial = enter(isLastResort);
     try {
       const result = await work();
-      leave();
+      if (!signal?.aborted) count();
       return result;
     } catch (error) {
-      leave(error);
+      if (!signal?.aborted) count(error);
       throw error;
+    } finally {
+      if (isTrial) isTried = false;
     }
   };
 
   return {
     identity: site.identity,
-    put: (name, parts, how) => call(() => site.put(name, parts, how)),
-    read: (name, offset, into, how) => call(() => site.read(name, offset, into, how)),
+    put: (name, parts, how) => call(() => site.put(name, parts, how), how),
+    read: (name, offset, into, how) => call(() => site.read(name, offset, into, how), how),
     stat: (name) => call(() => site.stat(name)),
     async *list(kind: ObjectKind) {
       const names = site.list(kind)[Symbol.asyncIterator]();
@@ -75,6 +90,7 @@ function leftAlone(name: string, failures: number, since: Date, until: Date): Ex
   return new ExclaveError(
     "site-unavailable",
     `site ${name} has not answered since ${second(since)} (${failures} calls one after another); it is not asked again before ${second(until)}`,
+    { cause: LEFT_ALONE },
   );
 }
 

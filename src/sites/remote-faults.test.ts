@@ -407,6 +407,27 @@ test("a clock that is wrong is made good with the site's time, once for all call
   }
 });
 
+for (const status of [429, 503]) {
+  test(`what was signed again with the site's time, and is answered with ${status}, is tried again`, async (t) => {
+    const objects = await emptyDirectory(t);
+    const { server, site } = await remotePair(
+      t,
+      {
+        objects,
+        before: ({ response, count }) => {
+          if (count !== 2) return false;
+          sendProblem(response, status, "site-unavailable");
+          return true;
+        },
+      },
+      { now: () => new Date(Date.now() + 5 * HOUR_MS) },
+    );
+    await site.put(name, [text("late and early")]);
+    assert.equal(await readText(objects, name, 99), "late and early");
+    assert.equal(server.lines.filter((line) => line.startsWith("PUT")).length, 3);
+  });
+}
+
 test("a refusal for another reason than the clock is not repeated", async (t) => {
   const { server, site } = await remotePair(t, {}, { signer: SERVER_KEY });
   await assert.rejects(site.put(name, [text("x")]), code("untrusted"));
@@ -543,22 +564,6 @@ test("whoever has no key asks without a signature", async (t) => {
   );
   assert.deepEqual(await listed(site, "charter"), []);
   assert.deepEqual(signatures, [undefined]);
-});
-
-test("what is set aside is told", async (t) => {
-  const aside: string[] = [];
-  const { site } = await troubled(
-    t,
-    1,
-    ({ response }) => {
-      response.writeHead(201, { "exclave-object": "quarantined" }).end();
-      return true;
-    },
-    { onQuarantined: (one) => aside.push(one) },
-  );
-  await site.put(name, []);
-  await site.put(objectName("shard", "b"), []);
-  assert.deepEqual(aside, [name]);
 });
 
 test("bytes of shared memory are sent and filled like others", async (t) => {

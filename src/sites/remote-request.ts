@@ -1,6 +1,7 @@
 /**
  * Requests to one site: signed, in their turn, each tried again while it may pass. Every request of the protocol may
- * be sent twice: an object is put once, and a read gives the same again.
+ * be sent twice: an object is put once, a read gives the same again, and a witness that has cosigned already answers
+ * with the size that it has by now, from which it is asked anew.
  */
 import { randomInt } from "node:crypto";
 import { setTimeout as delay } from "node:timers/promises";
@@ -72,10 +73,6 @@ export class RemoteCaller {
     this.#budget = new RetryBudget(options.limits.retriesPerMinute);
   }
 
-  get callsAtOnce(): number {
-    return this.#window.size;
-  }
-
   /** Connects once, and gives the site's key. Rejects with `untrusted` when it is not the site that answers. */
   async meet(): Promise<PublicSigningKey> {
     this.#pool.giveBack(await this.#pool.take());
@@ -117,10 +114,10 @@ export class RemoteCaller {
   }
 
   async #attempt(call: Call, bytes: number): Promise<Outcome> {
-    const outcome = await this.#send(call, bytes);
+    let outcome = await this.#send(call, bytes);
+    if (this.#learnTime(outcome)) outcome = await this.#send(call, bytes);
     if (!("answer" in outcome)) return outcome;
     const { status, headers } = outcome.answer;
-    if (status === 401 && this.#learnTime(headers.date)) return this.#send(call, bytes);
     if (!PASSING.includes(status)) return outcome;
     return { passing: this.failure(outcome.answer), afterMs: retryAfterMs(headers["retry-after"]) };
   }
@@ -188,9 +185,10 @@ export class RemoteCaller {
     };
   }
 
-  /** Takes over the site's time for requests to it; true when that is another than was used. */
-  #learnTime(date: string | undefined): boolean {
-    const theirs = Date.parse(date ?? "");
+  /** Takes over the site's time for requests to it; true when what was refused had been signed at another. */
+  #learnTime(outcome: Outcome): boolean {
+    if (!("answer" in outcome) || outcome.answer.status !== 401) return false;
+    const theirs = Date.parse(outcome.answer.headers.date ?? "");
     if (Number.isNaN(theirs)) return false;
     const offset = theirs - this.#options.now().getTime();
     const isOff = Math.abs(offset - this.#clockOffsetMs) >= CLOCK_OFF_SECONDS_MIN * 1000;

@@ -18,14 +18,7 @@ import {
   type SiteIdentity,
 } from "./site.ts";
 import { openSiteReceipt } from "./site-receipt.ts";
-import {
-  OBJECT_HEADER,
-  objectPath,
-  QUARANTINED,
-  RECEIPT_OBJECTS_MAX,
-  statePath,
-  WITNESS_PATH,
-} from "./wire.ts";
+import { objectPath, RECEIPT_OBJECTS_MAX, statePath, WITNESS_PATH } from "./wire.ts";
 
 /** A checkpoint with its proof is short; what a witness answers is too. */
 const WITNESS_ANSWER_BYTES_MAX = 64 * 1024;
@@ -48,8 +41,6 @@ export type RemoteOptions = {
   readonly pace?: Pace;
   /** How to wait before a call is tried again; for tests. */
   readonly wait?: (ms: number, signal?: AbortSignal) => Promise<unknown>;
-  /** Told the name of an object that the site stored and set aside: it does not know yet whether it may. */
-  readonly onQuarantined?: (name: string) => void;
 };
 
 /** What a witness says; https://c2sp.org/tlog-witness. */
@@ -61,7 +52,8 @@ export type WitnessAnswer = {
 
 /**
  * As a `Site`. A put also rejects with `refused` by the charter's rules, `untrusted` when the site does not know the key
- * that signs, and `altered` when what came there was not what its name says; a read of a shard with `refused`.
+ * that signs, and `altered` when what came there was not what its name says; a read of a shard with `refused`. What
+ * the site sets aside until its view of the ledger is fresh was put: its receipts tell.
  */
 export type RemoteSite = Site & {
   /** The site's key: the pinned one, or the one that it has shown. */
@@ -94,13 +86,7 @@ export async function openRemoteSite(options: RemoteOptions): Promise<RemoteSite
   });
   try {
     const key = await caller.meet();
-    return new ConnectedSite({
-      identity,
-      state,
-      key,
-      caller,
-      onQuarantined: options.onQuarantined,
-    });
+    return new ConnectedSite({ identity, state, key, caller });
   } catch (error) {
     await caller.close();
     throw error;
@@ -112,7 +98,6 @@ type Connected = {
   readonly state: string;
   readonly key: PublicSigningKey;
   readonly caller: RemoteCaller;
-  readonly onQuarantined: ((name: string) => void) | undefined;
 };
 
 class ConnectedSite implements RemoteSite {
@@ -120,14 +105,12 @@ class ConnectedSite implements RemoteSite {
   readonly key: PublicSigningKey;
   readonly #state: string;
   readonly #caller: RemoteCaller;
-  readonly #onQuarantined: ((name: string) => void) | undefined;
 
-  constructor({ identity, state, key, caller, onQuarantined }: Connected) {
+  constructor({ identity, state, key, caller }: Connected) {
     this.identity = identity;
     this.key = key;
     this.#state = state;
     this.#caller = caller;
-    this.#onQuarantined = onQuarantined;
   }
 
   async put(name: string, parts: readonly Uint8Array[], options: CallOptions = {}): Promise<void> {
@@ -141,7 +124,6 @@ class ConnectedSite implements RemoteSite {
       signal: options.signal,
     });
     if (answer.status !== 200 && answer.status !== 201) throw this.#caller.failure(answer);
-    if (answer.headers[OBJECT_HEADER] === QUARANTINED) this.#onQuarantined?.(name);
   }
 
   async read(

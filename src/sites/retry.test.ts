@@ -131,3 +131,17 @@ test("a call that was given up is not tried again", async (t) => {
   await assert.rejects(site.read(name, 0, new Uint8Array(1), how), code("site-unavailable"));
   assert.equal(calls.length, 2);
 });
+
+test("a call that is given up while it waits to be tried again is not", async (t) => {
+  const { site: faultySite, calls } = await retried(t, () => ({ kind: "fail-before" }));
+  const abort = new AbortController();
+  const site = retrying(faultySite, {
+    attemptsMax: 2,
+    firstDelayMs: 1,
+    wait: async () => abort.abort(),
+  });
+  const how = { signal: abort.signal };
+  await assert.rejects(site.put(name, [text("x")], how), code("site-unavailable"));
+  // By the retry inside.
+  assert.equal(calls.length, 3);
+});

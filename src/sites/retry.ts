@@ -17,7 +17,7 @@ const DEFAULT: RetryOptions = { attemptsMax: 3, firstDelayMs: 50 };
 /**
  * Repeats a call that ended with `site-unavailable`. Everything else is final: a full disk stays full,
  * and what is absent stays absent. Repeating a `put` that failed and yet took effect is safe, because
- * storing the same bytes again is no error.
+ * storing the same bytes again is no error. A call that was aborted is not repeated.
  */
 export function retrying(site: Site, options: RetryOptions = DEFAULT): Site {
   const { wait = delay } = options;
@@ -28,8 +28,9 @@ export function retrying(site: Site, options: RetryOptions = DEFAULT): Site {
       } catch (error) {
         const isFinal = tried >= options.attemptsMax || signal?.aborted === true;
         if (isFinal || !isExclaveError(error, "site-unavailable")) throw error;
+        await wait(waitMs);
+        if (signal?.aborted) throw error;
       }
-      await wait(waitMs);
     }
   };
   return {

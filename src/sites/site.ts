@@ -21,6 +21,8 @@ export type SiteIdentity = {
 export type CallOptions = {
   /** A call that is aborted rejects soon, with `site-unavailable`; a site that cannot abort goes on to its end. */
   readonly signal?: AbortSignal | undefined;
+  /** Nobody else is left to ask: the call is made also where the site is left alone for a while; see `circuit.ts`. */
+  readonly isLastResort?: boolean | undefined;
 };
 
 export type ObjectInfo = { readonly name: string; readonly bytes: number };

@@ -41,9 +41,11 @@ export type ShardRequest = {
   readonly at: number;
   /** Others could be asked instead: it may be given up, as `LATE`, when it takes unusually long. */
   readonly mayBeLate?: boolean;
+  /** No others could be asked: it is made also where the site is left alone for a while. */
+  readonly isLastResort?: boolean;
 };
 
-/** Why a request failed that was given up. It says nothing about the shard. */
+/** Why a request failed that was given up, or was not made yet. It says nothing about the shard. */
 export const LATE = "the site is slow";
 
 /** Fetches all, in parallel; for each, undefined when the bytes are there, else why not. */
@@ -88,7 +90,7 @@ export class GatheredPack {
   readonly #options: GatherOptions;
   /** With why. */
   readonly #bad = new Map<number, string>();
-  /** Those that were given up once: of this pack they are asked last, and then waited for. */
+  /** Those whose site was late, or left alone, once: of this pack they are asked last, and then waited for. */
   readonly #late = new Set<number>();
   readonly #fronts = new Map<number, ShardFront>();
   /** Plaintext of the pack from `#windowStart`, `#windowLength` bytes of it, up to the end of a row. */
@@ -264,7 +266,8 @@ export class GatheredPack {
 
   #request(index: number, offset: number, bytes: number): ShardRequest {
     const mayBeLate = !this.#late.has(index) && this.#hasSpare();
-    return { id: this.ref.id, index, offset, bytes, at: this.#roomOf(index), mayBeLate };
+    const at = this.#roomOf(index);
+    return { id: this.ref.id, index, offset, bytes, at, mayBeLate, isLastResort: !mayBeLate };
   }
 
   /** Whether more shards are left than it takes, slow ones not counted. */
