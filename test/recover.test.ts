@@ -1,6 +1,7 @@
 /** Home is lost: who gets it back, from what, and what the old one may still do. */
 import assert from "node:assert/strict";
 import { createHash } from "node:crypto";
+import { once } from "node:events";
 import {
   cpSync,
   existsSync,
@@ -10,16 +11,22 @@ import {
   rmSync,
   writeFileSync,
 } from "node:fs";
+import { type AddressInfo, connect, createServer, type Socket } from "node:net";
 import { join } from "node:path";
 import { describe, type TestContext, test } from "node:test";
 import { momentOf } from "../src/charter/charter.ts";
 import type { Order } from "../src/charter/orders.ts";
+import { toBase64 } from "../src/crypto/bytes.ts";
 import { decide } from "../src/governance/decide.ts";
 import { openAllSites, publish } from "../src/governance/ledger-at-sites.ts";
 import { declareRegister } from "../src/governance/registers.ts";
+import { recover } from "../src/registers/recover.ts";
 import { firstEpochOf, signDocument } from "../src/vault/documents.ts";
+import { folder, plainState } from "./support/attacks.ts";
 import { failed, good } from "./support/cli.ts";
+import { PLACES } from "./support/embassy.ts";
 import { randomBytes } from "./support/random.ts";
+import { startDaemon } from "./support/site-daemon.ts";
 import { SITES, TestState } from "./support/state.ts";
 import { assertSameTree, treeOf } from "./support/tree.ts";
 
@@ -433,4 +440,61 @@ test("of two homes that came of one loss, the one that does not count writes no 
   }
   state.home = first;
   assert.match(failed(await state.protect(), "untrusted"), /has been superseded/);
+});
+
+/** What is passed on to a port of this machine, until it is cut: then nobody answers there any more. */
+async function cuttable(t: TestContext, port: number) {
+  const sockets = new Set<Socket>();
+  const server = createServer((near) => {
+    const far = connect(port, "127.0.0.1");
+    for (const socket of [near, far]) {
+      sockets.add(socket);
+      socket.on("error", () => undefined);
+      socket.on("close", () => sockets.delete(socket));
+    }
+    near.pipe(far).pipe(near);
+  });
+  server.listen(0, "127.0.0.1");
+  await once(server, "listening");
+  const cut = (): void => {
+    server.close();
+    for (const socket of sockets) socket.destroy();
+  };
+  t.after(cut);
+  const { port: own } = server.address() as AddressInfo;
+  return { url: `https://127.0.0.1:${own}`, cut };
+}
+
+test("a site that answers the first time and not the second is named, and the others bring the home back", async (t) => {
+  const s = await (await plainState()).copy(folder());
+  const daemon = await startDaemon(t, { embassy: s, now: () => new Date() });
+  const place = { name: "pt", country: "PT", operator: "pt", hazardZone: "PT" };
+  const signing = toBase64(daemon.key.bytes);
+  await s.decide({ kind: "admit-site", site: { ...place, signing } }, 2);
+  await s.enact(3);
+  await s.publish();
+  const { url, cut } = await cuttable(t, daemon.running.port);
+  const notices: string[] = [];
+  const seed = s.recovery.seed;
+  const report = await recover({
+    home: join(s.folder, "next"),
+    key: {
+      state: s.home.state,
+      opened: [],
+      // Asked for when the sites were read, and before they are opened again.
+      secretFor: () => {
+        cut();
+        return Uint8Array.from(seed);
+      },
+    },
+    sites: [url, ...PLACES.map((name) => s.site(name))],
+    acceptStale: false,
+    now: s.day(10),
+    onNotice: (notice) => notices.push(notice),
+  });
+  assert.deepEqual(report.sites.toSorted(), [...PLACES, "pt"].toSorted());
+  await s.restores(report.home);
+  const said = notices.filter((notice) => notice.startsWith("site pt at https://127.0.0.1:"));
+  assert.match(said.join("\n"), /^site pt at .* answered, and does not any more: .*/);
+  assert.ok(notices.some((notice) => notice.startsWith("pt did not take the succession: ")));
 });

@@ -142,7 +142,7 @@ export async function openAnnexes(
   const wanted = new Set(digests);
   const inventory: RegisterDetails[] = [];
   const others: unknown[] = [];
-  const left = new Set(await documentIds(places, "annex"));
+  const left = new Set(await documentIds(places, "annex", { onNotice }));
   // Again, while an annex about people names another that it adds to, and that may have been passed by.
   for (let named = true; named; ) {
     named = false;

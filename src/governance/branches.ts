@@ -19,7 +19,10 @@ import type { LedgerVerifierKeys } from "../ledger/log-key.ts";
 import { isSameTreeHead, shownHead, type TreeHead } from "../ledger/tree-head.ts";
 import type { Site } from "../sites/site.ts";
 import { type Generation, type KnownState, ledgerKeysOf } from "../vault/known-state.ts";
-import { documentIds, fetchDocument } from "../vault/site-documents.ts";
+import { takeUnknown } from "../vault/site-documents.ts";
+
+/** That one site is asked for, each time: a State has one for each generation of its ledger, of a thousand at most. */
+const SUCCESSIONS_PER_SITE_MAX = 4096;
 
 export type BranchSource = {
   readonly state: string;
@@ -178,20 +181,33 @@ class BranchReader {
       known.history.history.map((stored) => stored.charter),
     );
     const trusted = new Map([charter, ...charters].flatMap((one) => [...recoveryKey(one)]));
-    const papers: Candidate[] = [];
-    for (const object of await documentIds(places, "succession")) {
+    const trying = async (object: string, work: () => void | Promise<void>): Promise<void> => {
       try {
-        const bytes = await fetchDocument(places, "succession", object);
-        const opened = openPaper("succession", bytes, state, trusted);
-        const { ledger, closes } = opened.paper;
-        if (ledger.generation !== charter.ledger.generation + 1) continue;
-        if (closes.origin !== keys[0].name) continue;
-        const sites = headsOf(await headsAt(places, ledgerKeysOf(ledger))).length;
-        if (sites > 0) papers.push({ object, opened, sites });
+        await work();
       } catch (error) {
         if (!isExclaveError(error) || error.code === "bug") throw error;
         onNotice(`succession/${object} was left out: ${error.message}`);
       }
+    };
+    const signed = new Map<string, OpenedPaper<"succession">>();
+    await takeUnknown(places, "succession", {
+      isKnown: () => false,
+      perSiteMax: SUCCESSIONS_PER_SITE_MAX,
+      onNotice,
+      take: (object, bytes) =>
+        trying(object, () => {
+          signed.set(object, openPaper("succession", bytes, state, trusted));
+        }),
+    });
+    const papers: Candidate[] = [];
+    for (const [object, opened] of signed) {
+      const { ledger, closes } = opened.paper;
+      if (ledger.generation !== charter.ledger.generation + 1) continue;
+      if (closes.origin !== keys[0].name) continue;
+      await trying(object, async () => {
+        const sites = headsOf(await headsAt(places, ledgerKeysOf(ledger))).length;
+        if (sites > 0) papers.push({ object, opened, sites });
+      });
     }
     return papers;
   }

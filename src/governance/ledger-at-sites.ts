@@ -13,13 +13,15 @@ import { headsAt } from "../ledger/from-sites.ts";
 import type { TreeHead } from "../ledger/tree-head.ts";
 import type { Site } from "../sites/site.ts";
 import type { Home } from "../vault/home.ts";
-import type { DocumentId } from "../vault/identifiers.ts";
 import { type Generation, type LedgerDocumentKind, ledgerKeysOf } from "../vault/known-state.ts";
 import { isOpen, openSite, type SitePlace } from "../vault/open-sites.ts";
 import type { QuorumWriter } from "../vault/quorum-writer.ts";
-import { documentIds, fetchDocument } from "../vault/site-documents.ts";
+import { takeUnknown } from "../vault/site-documents.ts";
 import { catchUpHome } from "./catch-up.ts";
 import { askWitnesses } from "./witnessing.ts";
+
+/** Successions that home does not know and one site is asked for: a State has one for each home that was lost. */
+const SUCCESSIONS_PER_SITE_MAX = 256;
 
 /** What each site holds as the newest checkpoint of the open generation; undefined for none. */
 export type HeldHeads = ReadonlyMap<string, SignedHead | undefined>;
@@ -53,13 +55,19 @@ export async function openAllSites(home: Home): Promise<readonly SitePlace[]> {
 
 /**
  * Refuses to write from a home that is not the State's any more. One that was put back from a backup, and is
- * still the State's, learns from the sites what came after it.
+ * still the State's, learns from the sites what came after it. A site that names without end what it cannot give, or
+ * is slow with it, is passed by.
  *
+ * @param onNotice told of such a site
  * @returns what each of the sites holds
  * @throws ExclaveError `untrusted` when home has been superseded, `altered` when the ledger has forked
  */
-export async function requireCurrent(home: Home, places: readonly SitePlace[]): Promise<HeldHeads> {
-  await requireNoSuccession(home, places);
+export async function requireCurrent(
+  home: Home,
+  places: readonly SitePlace[],
+  onNotice?: (notice: string) => void,
+): Promise<HeldHeads> {
+  await requireNoSuccession(home, places, onNotice);
   const held = await headsHeld(home, places);
   const heads = [...held].map(([site, signed]) => ({ site, signed }));
   const relation = await home.withLedger((log) => relationOf(log, heads));
@@ -81,8 +89,8 @@ async function headsHeld(home: Home, places: readonly SitePlace[]): Promise<Held
       try {
         held.set(name, await newestAt(site, keys));
       } catch (error) {
-        // A site that cannot say is as one that is away.
-        if (!isExclaveError(error, "site-unavailable")) throw error;
+        // A site that cannot say, or holds what nobody could sort out, is as one that is away.
+        if (!isExclaveError(error) || error.code === "bug") throw error;
       }
     }),
   );
@@ -90,10 +98,13 @@ async function headsHeld(home: Home, places: readonly SitePlace[]): Promise<Held
 }
 
 /** Throws when a site has a succession that this home does not know: another home has taken over. */
-async function requireNoSuccession(home: Home, places: readonly SitePlace[]): Promise<void> {
-  for (const id of await documentIds(places, "succession")) {
-    const paper = await unknownSuccession(home, places, id);
-    if (!paper || !(await isSupersededBy(home, places, paper))) continue;
+async function requireNoSuccession(
+  home: Home,
+  places: readonly SitePlace[],
+  onNotice?: (notice: string) => void,
+): Promise<void> {
+  for (const paper of await unknownSuccessions(home, places, onNotice)) {
+    if (!(await isSupersededBy(home, places, paper))) continue;
     throw new ExclaveError(
       "untrusted",
       `this home has been superseded: since ${paper.time} the State writes from another home (term ${paper.agent.term}). Nothing was written`,
@@ -101,24 +112,32 @@ async function requireNoSuccession(home: Home, places: readonly SitePlace[]): Pr
   }
 }
 
-/** A succession that the recovery key signed and this home does not know; undefined for anything else. */
-async function unknownSuccession(
+/** The successions at sites that the recovery key signed and this home does not know. */
+async function unknownSuccessions(
   home: Home,
   places: readonly SitePlace[],
-  id: DocumentId,
-): Promise<Succession | undefined> {
+  onNotice?: (notice: string) => void,
+): Promise<readonly Succession[]> {
   const { history, recoverySigning } = home.known;
-  if (history.successions.some(({ envelope }) => envelope === id)) return undefined;
-  try {
-    const bytes = await fetchDocument(places, "succession", id);
-    const trusted = new Map([[recoverySigning.id, recoverySigning]]);
-    const opened = openPaper("succession", bytes, home.state, trusted);
-    // The same paper in another envelope is known.
-    return history.successions.some((one) => one.id === opened.id) ? undefined : opened.paper;
-  } catch (error) {
-    if (!isExclaveError(error) || error.code === "bug") throw error;
-    return undefined;
-  }
+  const trusted = new Map([[recoverySigning.id, recoverySigning]]);
+  const known = new Set(history.successions.flatMap(({ id, envelope }) => [id, envelope]));
+  const found: Succession[] = [];
+  await takeUnknown(places, "succession", {
+    isKnown: (id) => known.has(id),
+    perSiteMax: SUCCESSIONS_PER_SITE_MAX,
+    onNotice,
+    take: (_, bytes) => {
+      try {
+        const { id, paper } = openPaper("succession", bytes, home.state, trusted);
+        // The same paper in another envelope is known.
+        if (!known.has(id)) found.push(paper);
+        known.add(id);
+      } catch (error) {
+        if (!isExclaveError(error) || error.code === "bug") throw error;
+      }
+    },
+  });
+  return found;
 }
 
 /**

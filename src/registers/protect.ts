@@ -5,7 +5,7 @@ import { acquaint } from "../governance/acquaint.ts";
 import { settle } from "../governance/decide.ts";
 import { publishCheckpoint, requireCurrent } from "../governance/ledger-at-sites.ts";
 import { takeObjections } from "../governance/objections.ts";
-import { tooFewWitnesses } from "../governance/witnessing.ts";
+import { witnessNeeds } from "../governance/witnessing.ts";
 import { loadNative } from "../platform/native.ts";
 import { checkPlacement } from "../sites/placement.ts";
 import type { SiteIdentity } from "../sites/site.ts";
@@ -114,8 +114,8 @@ async function protectLocked(
 
   const places = await openSites(home, register);
   await acquaint(home, places);
-  const held = await requireCurrent(home, places);
-  await takeObjections(home, places, now);
+  const held = await requireCurrent(home, places, notice);
+  await takeObjections(home, places, now, notice);
   await settle(home, now);
   requireDecided(home, register);
   const writer = new QuorumWriter(places, writeQuorum(register));
@@ -209,8 +209,7 @@ async function protectLocked(
     for (const { site, problem } of receipts) {
       if (problem !== undefined) notice(`site ${site} gave no whole receipt: ${problem}`);
     }
-    const unwitnessed = await tooFewWitnesses(home);
-    if (unwitnessed !== undefined) notice(unwitnessed);
+    for (const need of await witnessNeeds(home)) notice(need);
     return {
       snapshot: committed,
       register: register.name,

@@ -146,7 +146,10 @@ async function recoverInto(
   const { sites, seconds } = await verifySites(byHead(found, read), known, onNotice);
   requireAsKitsSay(options, read);
   const agreed = await requireFresh(options, read, sites);
-  const opened = await openAsRecovery([...sites, ...seconds], found, known, recovery.signing);
+  const opened = await openAsRecovery([...sites, ...seconds], found, known, {
+    signer: recovery.signing,
+    onNotice,
+  });
   const placesOf = (some: readonly SiteConfig[]): readonly SitePlace[] =>
     opened.filter(({ config }) => some.includes(config)).map(({ place }) => place);
   const places = placesOf([...sites, ...seconds]);
@@ -229,7 +232,6 @@ function requireRecoveryKey(known: KnownState, recovery: RecoveryKey): void {
   );
 }
 
-/** Throws `site-unavailable` when sites that did not answer could hide something newer. */
 /** Throws `site-unavailable` when the sites' ledger lacks what the kits say it had when they were made. */
 function requireAsKitsSay(
   { key, acceptStale, onNotice }: RecoverOptions,
@@ -249,6 +251,7 @@ function requireAsKitsSay(
   );
 }
 
+/** Throws `site-unavailable` when sites that did not answer could hide something newer. */
 async function requireFresh(
   { acceptStale }: RecoverOptions,
   { known, answers, keys }: ReadState,
@@ -381,12 +384,15 @@ async function siteAt({ at, key, place }: GivenSite, known: KnownState): Promise
     : readSiteDocument(place.site, at, known);
 }
 
-/** The same places, asked by the recovery key from now on: sites that enforce give it more than a stranger. */
+/**
+ * The same places, asked by the recovery key from now on: sites that enforce give it more than a stranger. One that
+ * does not open this time is named, and stays as one that is away.
+ */
 async function openAsRecovery(
   sites: readonly SiteConfig[],
   found: readonly GivenSite[],
   { id: state, charter }: KnownState,
-  signer: SigningKey,
+  as: { readonly signer: SigningKey; readonly onNotice: (notice: string) => void },
 ): Promise<readonly { readonly config: SiteConfig; readonly place: SitePlace }[]> {
   return Promise.all(
     sites.map(async (config) => {
@@ -397,8 +403,16 @@ async function openAsRecovery(
       const signing = charter.sites.find((one) => one.name === name)?.signing;
       const pinned = signing === undefined ? undefined : parseSigningPublicKey(fromBase64(signing));
       const identity = identityOf(config);
-      const { site } = await openAt(parseSiteAddress(at), { identity, state, pinned, signer });
-      return { config, place: { name, site } };
+      const { signer, onNotice } = as;
+      try {
+        const { site } = await openAt(parseSiteAddress(at), { identity, state, pinned, signer });
+        return { config, place: { name, site } };
+      } catch (error) {
+        if (!isExclaveError(error) || error.code === "bug") throw error;
+        const problem = `site ${name} at ${at} answered, and does not any more: ${error.message}`;
+        onNotice(`${problem}. The others go on without it`);
+        return { config, place: { name, problem } };
+      }
     }),
   );
 }
@@ -411,7 +425,7 @@ async function unwrapAll(
   onNotice: (notice: string) => void,
 ): Promise<ReadonlyMap<string, Uint8Array>> {
   const keys = new Map<string, Uint8Array>();
-  for (const id of await documentIds(places, "wrap")) {
+  for (const id of await documentIds(places, "wrap", { onNotice })) {
     try {
       const { document } = openWrap(await fetchDocument(places, "wrap", id), known);
       if (document.recipient !== "recovery") continue;
@@ -441,7 +455,7 @@ async function requireWhole(
   registers: readonly RegisterConfig[],
 ): Promise<void> {
   const spoken = new Set<string>();
-  for (const object of await documentIds(places, "statement")) {
+  for (const object of await documentIds(places, "statement", { onNotice })) {
     try {
       const bytes = await fetchDocument(places, "statement", object);
       const { id, document } = openStatement(bytes, known);

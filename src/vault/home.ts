@@ -6,6 +6,7 @@
  *   ledger/N.sqlite    the ledger, one file a generation
  *   annex/             who people are and what registers are called, sealed to the recovery key
  *   custody/           how receipts of key holders are told, one file a share set
+ *   witness-doubts.json  what witnesses said against the ledger and did not show
  *   keys/agent.json    the seed of this home's agent (secret)
  *   keys/ledger.json   the seed that signs the ledger's checkpoints (secret)
  *   keys/seat.json     in a trial: the seed of its one seat (secret)
