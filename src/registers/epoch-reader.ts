@@ -7,8 +7,8 @@ import { rename, writeFile } from "node:fs/promises";
 import { join } from "node:path";
 import { toHex, utf8 } from "../crypto/bytes.ts";
 import { sha256 } from "../crypto/hash.ts";
-import { ExclaveError, isExclaveError } from "../errors.ts";
-import { WorkerPool } from "../platform/worker-pool.ts";
+import { ExclaveError, invariant, isExclaveError } from "../errors.ts";
+import { WorkerPool, type WorkerPoolOptions } from "../platform/worker-pool.ts";
 import { isLeftAlone } from "../sites/circuit.ts";
 import type { CallOptions } from "../sites/site.ts";
 import type { Catalog } from "../vault/catalog.ts";
@@ -30,15 +30,18 @@ import {
 import { KnownIds, newGeneration } from "../vault/known-ids.ts";
 import { MANIFEST_ROW_BYTES, writeManifestRow } from "../vault/manifest.ts";
 import { isOpen, type SitePlace } from "../vault/open-sites.ts";
+import { stretchBytes } from "../vault/read-ahead.ts";
 import { shardName } from "../vault/shard.ts";
+import { newPackPlan, planPack } from "./pack-plan.ts";
 import {
   FETCH_DONE,
   FETCH_LATE,
   FETCH_LEFT_ALONE,
   FETCH_NOT_FOUND,
   FETCH_REFUSED,
-  FETCH_REQUESTS_MAX,
   FETCH_SHORT,
+  FETCH_SLOT_WORDS,
+  FETCH_SLOTS,
   FETCH_UNAVAILABLE,
   type FetchMessage,
   type IndexMessage,
@@ -49,10 +52,24 @@ import {
 } from "./read-messages.ts";
 import { ShardSpeeds } from "./shard-speeds.ts";
 
-export type ReadPool = WorkerPool<ReadTask, ReadResult, FetchMessage | ProblemMessage>;
+/** Workers that read, and what is planned for each. */
+export class ReadPool extends WorkerPool<ReadTask, ReadResult, FetchMessage | ProblemMessage> {
+  readonly #plans: readonly Int32Array<SharedArrayBuffer>[];
 
-/** What is needed for no pack at all. */
-const GATHER_BYTES_MIN = gatherBytes(1, 1);
+  constructor(
+    options: WorkerPoolOptions<FetchMessage | ProblemMessage>,
+    plans: readonly Int32Array<SharedArrayBuffer>[],
+  ) {
+    super(options);
+    this.#plans = plans;
+  }
+
+  /** Says which pack a worker will probably read after those that it was told of, by its ordinal. */
+  plan(worker: number, ordinal: number): void {
+    const plan = this.#plans[worker];
+    if (plan) planPack(plan, ordinal);
+  }
+}
 
 /** Restoring gives each worker what lies in its packs, so one may have to wait long for the other. */
 const READ_TASKS_MAX = 16;
@@ -71,33 +88,42 @@ export function startReadPool(options: {
 }): ReadPool {
   const controls = Array.from(
     { length: options.workers },
-    () => new Int32Array(new SharedArrayBuffer((1 + FETCH_REQUESTS_MAX) * 4)),
+    () => new Int32Array(new SharedArrayBuffer(FETCH_SLOTS * FETCH_SLOT_WORDS * 4)),
   );
+  const plans = controls.map(() => newPackPlan());
+  const largest = (bytesOf: (k: number, n: number) => number): number =>
+    Math.max(...options.shapes.map(({ k, n }) => bytesOf(k, n)), bytesOf(1, 1));
   const speeds = new ShardSpeeds(options.places.length);
   const fetching = { ...options, speeds };
-  return new WorkerPool<ReadTask, ReadResult, FetchMessage | ProblemMessage>({
-    script: new URL(`./read-worker${import.meta.url.slice(-3)}`, import.meta.url),
-    workers: options.workers,
-    tasksPerWorkerMax: READ_TASKS_MAX,
-    workerData: (worker): ReadWorkerData => ({
-      ...(options.epoch ? { epoch: options.epoch } : {}),
-      gatherBytes: Math.max(
-        ...options.shapes.map(({ k, n }) => gatherBytes(k, n)),
-        GATHER_BYTES_MIN,
-      ),
-      fetch: controls[worker] ?? new Int32Array(new SharedArrayBuffer(4)),
-      speeds: speeds.shared,
-      numericOwner: options.numericOwner,
-    }),
-    onMessage: (message, worker) => {
-      if (message.type === "problem") options.onProblem(message.problem);
-      else void answerFetch(message, fetching, controls[worker]);
+  return new ReadPool(
+    {
+      script: new URL(`./read-worker${import.meta.url.slice(-3)}`, import.meta.url),
+      workers: options.workers,
+      tasksPerWorkerMax: READ_TASKS_MAX,
+      workerData: (worker): ReadWorkerData => {
+        const [fetch, plan] = [controls[worker], plans[worker]];
+        invariant(fetch && plan, "a worker of the pool");
+        return {
+          ...(options.epoch ? { epoch: options.epoch } : {}),
+          gatherBytes: largest(gatherBytes),
+          aheadBytes: options.epoch ? largest(stretchBytes) : 0,
+          fetch,
+          plan,
+          speeds: speeds.shared,
+          numericOwner: options.numericOwner,
+        };
+      },
+      onMessage: (message, worker) => {
+        if (message.type === "problem") options.onProblem(message.problem);
+        else void answerFetch(message, fetching, controls[worker]);
+      },
     },
-  });
+    plans,
+  );
 }
 
 async function answerFetch(
-  { requests }: FetchMessage,
+  { slot, requests }: FetchMessage,
   options: {
     readonly places: readonly SitePlace[];
     readonly strict?: boolean;
@@ -111,13 +137,16 @@ async function answerFetch(
       const name = shardName(parseId("DispersalId", id), index);
       const home = options.places.slice(index, index + 1);
       const others = options.strict ? [] : options.places.filter((_, place) => place !== index);
-      control[1 + i] = await options.speeds.timed(index, into.length, mayBeLate, (signal) =>
-        fetchFrom([...home, ...others], name, offset, into, { signal, isLastResort }),
+      control[slot * FETCH_SLOT_WORDS + 1 + i] = await options.speeds.timed(
+        index,
+        into.length,
+        mayBeLate,
+        (signal) => fetchFrom([...home, ...others], name, offset, into, { signal, isLastResort }),
       );
     }),
   );
-  Atomics.store(control, 0, 0);
-  Atomics.notify(control, 0);
+  Atomics.store(control, slot * FETCH_SLOT_WORDS, 0);
+  Atomics.notify(control, slot * FETCH_SLOT_WORDS);
 }
 
 /**
@@ -155,7 +184,9 @@ async function fetchFrom(
 }
 
 /** Chunks asked of a worker at once, in bytes. */
-const READ_AHEAD_BYTES = 2 * 1024 * 1024;
+const LIST_BYTES = 2 * 1024 * 1024;
+/** Lists that workers read before the first of them is used. */
+const LISTS_AHEAD_MAX = 4;
 const REF_BYTES = 36;
 
 /** Bytes that a worker made are the main thread's own. */
@@ -265,33 +296,54 @@ export class EpochReader {
     return file;
   }
 
-  /** The bytes of a stream that the index knows, in blocks; reads ahead by one. */
+  /** The bytes of a stream that the index knows, in blocks. */
   async *stream(ref: StreamRef): AsyncGenerator<Uint8Array> {
-    let ahead: Promise<Uint8Array> | undefined;
     let bytes = 0;
-    const counted = (block: Uint8Array): Uint8Array => {
+    for await (const block of this.read(this.#chunkLists(ref))) {
       bytes += block.length;
       if (bytes > ref.bytes)
         throw new ExclaveError("malformed", "a stream is longer than recorded");
-      return block;
-    };
-    for await (const list of this.#chunkLists(ref)) {
-      const { done } = await this.pool.submit({ type: "chunks", chunks: list });
-      const next = done.then(bytesOf);
-      next.catch(() => undefined);
-      if (ahead) yield counted(await ahead);
-      ahead = next;
+      yield block;
     }
-    if (ahead) yield counted(await ahead);
     if (bytes !== ref.bytes)
       throw new ExclaveError("malformed", "a stream is shorter than recorded");
+  }
+
+  /** The chunks of these lists, `encodeRef` each, in their order: a block for each list, and some ahead. */
+  async *read(lists: AsyncIterable<Uint8Array>): AsyncGenerator<Uint8Array> {
+    const ahead: Promise<Uint8Array>[] = [];
+    let [worker, last]: [number, number | undefined] = [0, undefined];
+    for await (const list of lists) {
+      const packs = [...this.#packsOf(list)];
+      // What lies in one pack goes through one worker, which has it open.
+      if (packs[0] !== last) worker = (worker + 1) % this.pool.size;
+      last = packs.at(-1);
+      for (const pack of packs) this.pool.plan(worker, pack);
+      const { done } = await this.pool.submit({ type: "chunks", chunks: list }, { worker });
+      const block = done.then(bytesOf);
+      block.catch(() => undefined);
+      ahead.push(block);
+      const next = ahead.length > LISTS_AHEAD_MAX ? ahead.shift() : undefined;
+      if (next) yield await next;
+    }
+    for (const block of ahead) yield await block;
+  }
+
+  /** The ordinals of the packs that a list's chunks are in, one after another. */
+  *#packsOf(list: Uint8Array): Generator<number> {
+    let last: number | undefined;
+    for (let at = 0; at < list.length; at += REF_BYTES) {
+      const pack = this.packOf(list.subarray(at, at + REF_BYTES - 4));
+      if (pack !== undefined && pack !== last) yield pack;
+      last = pack ?? last;
+    }
   }
 
   async close(): Promise<void> {
     await this.#pool?.close();
   }
 
-  /** The chunks of a stream as lists of 36-byte references, each of about `READ_AHEAD_BYTES` of content. */
+  /** The chunks of a stream as lists of 36-byte references, each of about `LIST_BYTES` of content. */
   async *#chunkLists(ref: StreamRef): AsyncGenerator<Uint8Array> {
     if (ref.depth === 0) {
       yield* inGroups(Buffer.concat(ref.chunks.map(({ id, bytes }) => encodeRef(id, bytes))));
@@ -342,11 +394,12 @@ export function encodeRef(id: string, bytes: number): Uint8Array {
   return ref;
 }
 
-function* inGroups(refs: Buffer): Generator<Uint8Array> {
+/** Lists of about `LIST_BYTES` of content. */
+export function* inGroups(refs: Buffer): Generator<Uint8Array> {
   let [from, bytes] = [0, 0];
   for (let at = 0; at < refs.length; at += REF_BYTES) {
     bytes += refs.readUInt32LE(at + 32);
-    if (bytes >= READ_AHEAD_BYTES) {
+    if (bytes >= LIST_BYTES) {
       yield refs.subarray(from, at + REF_BYTES);
       [from, bytes] = [at + REF_BYTES, 0];
     }

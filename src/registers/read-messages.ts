@@ -2,14 +2,19 @@
 import { LATE, type ShardProblem } from "../vault/gather.ts";
 import type { EpochContext } from "../vault/identifiers.ts";
 import type { KnownIdsGeneration } from "../vault/known-ids.ts";
+import { STRETCHES_MAX } from "../vault/read-ahead.ts";
 
 export type ReadWorkerData = {
   /** Absent for who only checks shards. */
   readonly epoch?: { readonly key: Uint8Array; readonly context: EpochContext };
   /** Memory for gathering the largest pack there is. */
   readonly gatherBytes: number;
-  /** Word 0: 1 while a fetch is under way; then one `FETCH_*` for each request. */
+  /** Memory for each stretch that is fetched ahead. */
+  readonly aheadBytes: number;
+  /** `FETCH_SLOTS` times: 1 while a fetch is under way, then one `FETCH_*` for each request. */
   readonly fetch: Int32Array<SharedArrayBuffer>;
+  /** The packs that are planned for this worker; see `PackPlan`. */
+  readonly plan: Int32Array<SharedArrayBuffer>;
   /** What to expect of each shard index; see `ShardSpeeds`. */
   readonly speeds: Int32Array<SharedArrayBuffer>;
   readonly numericOwner: boolean;
@@ -25,7 +30,10 @@ export type IndexMessage = {
   readonly chunks: readonly KnownIdsGeneration[];
 };
 
+/** Fetches that a worker may have under way: the one that it waits for, and those ahead. */
+export const FETCH_SLOTS = 1 + STRETCHES_MAX;
 export const FETCH_REQUESTS_MAX = 64;
+export const FETCH_SLOT_WORDS = 1 + FETCH_REQUESTS_MAX;
 export const FETCH_DONE = 0;
 export const FETCH_NOT_FOUND = 1;
 export const FETCH_UNAVAILABLE = 2;
@@ -49,6 +57,7 @@ export const FETCH_REASONS: Readonly<Record<number, string>> = {
 /** Asks the main thread to fill each `into`, a view of the worker's shared memory. */
 export type FetchMessage = {
   readonly type: "fetch";
+  readonly slot: number;
   readonly requests: readonly {
     readonly id: string;
     readonly index: number;

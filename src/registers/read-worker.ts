@@ -8,27 +8,22 @@ import { loadOwnerNames } from "../platform/owners.ts";
 import { answerTasks } from "../platform/worker-loop.ts";
 import { ChunkReader } from "../vault/chunk-reader.ts";
 import { deriveEpochKeys } from "../vault/epoch-keys.ts";
-import {
-  GatheredPack,
-  type GatherOptions,
-  type ShardFetch,
-  type ShardRequest,
-} from "../vault/gather.ts";
+import { type DispersedRef, GatheredPack, type GatherOptions } from "../vault/gather.ts";
 import { parseId } from "../vault/identifiers.ts";
 import { KnownIds, newGeneration } from "../vault/known-ids.ts";
 import { MANIFEST_ROW_BYTES, readManifestRow } from "../vault/manifest.ts";
+import { ReadAhead, STRETCHES_MAX } from "../vault/read-ahead.ts";
 import { verifyShard } from "../vault/verify-shard.ts";
 import { FileWriter } from "./files/write-files.ts";
-import {
-  FETCH_DONE,
-  FETCH_REASONS,
-  type FetchMessage,
-  type IndexMessage,
-  type ProblemMessage,
-  type ReadResult,
-  type ReadTask,
-  type ReadWorkerData,
+import { PackPlan } from "./pack-plan.ts";
+import type {
+  IndexMessage,
+  ProblemMessage,
+  ReadResult,
+  ReadTask,
+  ReadWorkerData,
 } from "./read-messages.ts";
+import { ShardFetcher } from "./shard-fetcher.ts";
 import { slownessOf } from "./shard-speeds.ts";
 
 const data = workerData as ReadWorkerData;
@@ -45,90 +40,54 @@ const post = answerTasks<ReadTask, ReadResult>(work, (message) => {
   index.chunks = new KnownIds(generations);
 });
 
-const memoryBytes = data.gatherBytes;
-const kernel = loadKernel(memoryBytes + 4096);
-const memory = { offset: kernel.alloc(memoryBytes), bytes: memoryBytes };
+const { gatherBytes, aheadBytes } = data;
+const kernel = loadKernel(gatherBytes + STRETCHES_MAX * aheadBytes + 4096);
+const memory = { offset: kernel.alloc(gatherBytes), bytes: gatherBytes };
 
-/** What was asked for ahead, while it is under way or lies in memory. */
-let ahead: readonly ShardRequest[] = [];
-
-const fetchShards: ShardFetch = (requests) => {
-  if (requests.length === 0) return [];
-  const isThere = isSame(ahead, requests);
-  // Whatever comes must not come into memory that is used for something else by then.
-  if (ahead.length > 0) Atomics.wait(data.fetch, 0, 1);
-  ahead = [];
-  if (!isThere) {
-    beginFetch(requests);
-    Atomics.wait(data.fetch, 0, 1);
-  }
-  return requests.map((_, i) => {
-    const status = Atomics.load(data.fetch, 1 + i);
-    return status === FETCH_DONE ? undefined : (FETCH_REASONS[status] ?? "it could not be read");
-  });
-};
-
-function fetchAhead(requests: readonly ShardRequest[]): void {
-  // One at a time; what was asked for first will probably be wanted first.
-  if (ahead.length > 0) return;
-  ahead = requests;
-  beginFetch(requests);
-}
-
-function beginFetch(requests: readonly ShardRequest[]): void {
-  const message: FetchMessage = {
-    type: "fetch",
-    requests: requests.map(({ id, index, offset, bytes, at, ...how }) => ({
-      id,
-      index,
-      offset,
-      into: kernel.view(at, bytes),
-      mayBeLate: how.mayBeLate ?? false,
-      isLastResort: how.isLastResort ?? false,
-    })),
-  };
-  Atomics.store(data.fetch, 0, 1);
-  post(message);
-}
-
-function isSame(some: readonly ShardRequest[], others: readonly ShardRequest[]): boolean {
-  return (
-    some.length === others.length &&
-    some.every((one, i) => {
-      const other = others[i];
-      return (
-        one.id === other?.id &&
-        one.index === other.index &&
-        one.offset === other.offset &&
-        one.bytes === other.bytes &&
-        one.at === other.at
-      );
-    })
-  );
-}
+const fetcher = new ShardFetcher({
+  control: data.fetch,
+  ahead: { offset: kernel.alloc(STRETCHES_MAX * aheadBytes), bytes: aheadBytes },
+  view: (offset, bytes) => kernel.view(offset, bytes),
+  post,
+});
 
 /** How often shards of each index failed here: one site holds one index, so these go last. */
 const failures = new Map<number, number>();
 
+const prefer = (n: number): readonly number[] => {
+  const slowness = slownessOf(data.speeds, n);
+  return Array.from({ length: n }, (_, i) => i).sort(
+    (a, b) =>
+      (failures.get(a) ?? 0) - (failures.get(b) ?? 0) ||
+      (slowness[a] ?? 0) - (slowness[b] ?? 0) ||
+      a - b,
+  );
+};
+
+const refOf = (ordinal: number): DispersedRef =>
+  readManifestRow(index.rows, ordinal * MANIFEST_ROW_BYTES);
+
+const plan = new PackPlan(data.plan);
+
 const gather: GatherOptions = {
   kernel,
   memory,
-  fetch: fetchShards,
-  fetchAhead,
+  fetch: fetcher.fetch,
+  ahead: new ReadAhead({
+    isBusy: (slot) => fetcher.isBusy(slot),
+    fetch: (slot, ranges) => fetcher.fetchAhead(slot, ranges),
+    next: () => {
+      const ordinal = plan.next();
+      return ordinal === undefined ? undefined : refOf(ordinal);
+    },
+    prefer,
+  }),
   onProblem: (problem) => {
     failures.set(problem.index, (failures.get(problem.index) ?? 0) + 1);
     const message: ProblemMessage = { type: "problem", problem };
     post(message);
   },
-  prefer: (n) => {
-    const slowness = slownessOf(data.speeds, n);
-    return Array.from({ length: n }, (_, i) => i).sort(
-      (a, b) =>
-        (failures.get(a) ?? 0) - (failures.get(b) ?? 0) ||
-        (slowness[a] ?? 0) - (slowness[b] ?? 0) ||
-        a - b,
-    );
-  },
+  prefer,
 };
 
 const chunks = data.epoch
@@ -136,7 +95,7 @@ const chunks = data.epoch
       deriveEpochKeys(data.epoch.key, data.epoch.context),
       {
         find: (id) => index.chunks.value(id),
-        ref: (ordinal) => readManifestRow(index.rows, ordinal * MANIFEST_ROW_BYTES),
+        ref: refOf,
       },
       gather,
     )
@@ -175,7 +134,7 @@ function work(task: ReadTask): ReadResult {
       return {
         type: "verified",
         shards: task.shards.map(({ id, index }) =>
-          verifyShard(kernel, memory, fetchShards, parseId("DispersalId", id), index),
+          verifyShard(kernel, memory, fetcher.fetch, parseId("DispersalId", id), index),
         ),
       };
   }

@@ -1,6 +1,7 @@
 /** `restore`: brings a recovery point of a register back, into a directory or, for a stream, to standard output. */
 import { mkdirSync, realpathSync, statSync } from "node:fs";
 import { join } from "node:path";
+import { toHex } from "../crypto/bytes.ts";
 import { ExclaveError, isExclaveError } from "../errors.ts";
 import { favourSmallHeaps } from "../platform/memory.ts";
 import { fromText } from "../platform/names.ts";
@@ -10,7 +11,7 @@ import { contentItems, EntryDecoder, type EntryRecord } from "../vault/entries.t
 import type { ShardProblem } from "../vault/gather.ts";
 import type { Home, RegisterConfig } from "../vault/home.ts";
 import { isOpen, openSites } from "../vault/open-sites.ts";
-import { EpochReader, encodeRef, startReadPool } from "./epoch-reader.ts";
+import { EpochReader, encodeRef, inGroups, startReadPool } from "./epoch-reader.ts";
 import { compilePathPatterns } from "./files/patterns.ts";
 import { RestoreFiles, type RestoreProblem } from "./files/restore-files.ts";
 import { defaultWorkers } from "./seal-session.ts";
@@ -80,13 +81,18 @@ export async function restore(options: RestoreOptions): Promise<RestoreReport> {
   const reader = await openReader(options, register, snapshot, root, onShardProblem);
   const problems: RestoreProblem[] = [];
   let problemCount = 0;
+  const onWritten = (files: number, bytes: number): void => {
+    progress.files += files;
+    progress.bytes += bytes;
+    options.onProgress?.(progress);
+  };
   try {
     await reader.loadIndex(root);
     for (const part of root.parts) {
       const records = partRecords(reader, part);
       if (typeof options.target === "function") {
         try {
-          await streamOut(reader, records, options.target, progress);
+          await streamOut(reader, records, options.target, onWritten);
         } catch (error) {
           if (!isExclaveError(error, "not-enough-shards")) throw error;
           const lost = {
@@ -109,11 +115,7 @@ export async function restore(options: RestoreOptions): Promise<RestoreReport> {
         wanted: compilePathPatterns(options.paths),
         overwrite: options.overwrite,
         numericOwner: options.numericOwner,
-        onWritten: (written, bytes) => {
-          progress.files += written;
-          progress.bytes += bytes;
-          options.onProgress?.(progress);
-        },
+        onWritten,
         onProblem: (problem) => {
           problemCount++;
           if (problems.length < SHARD_PROBLEMS_KEPT_MAX) problems.push(problem);
@@ -225,8 +227,17 @@ async function streamOut(
   reader: EpochReader,
   records: AsyncGenerator<EntryRecord>,
   write: (bytes: Uint8Array) => Promise<void>,
-  progress: RestoreProgress,
+  onWritten: (files: number, bytes: number) => void,
 ): Promise<void> {
+  for await (const block of reader.read(streamLists(records))) {
+    await write(block);
+    onWritten(0, block.length);
+  }
+  onWritten(1, 0);
+}
+
+/** The chunks of the one file of a stream, in lists. Throws `usage` for anything else. */
+async function* streamLists(records: AsyncGenerator<EntryRecord>): AsyncGenerator<Uint8Array> {
   let files = 0;
   for await (const record of records) {
     if (record.type === "entry") {
@@ -239,17 +250,10 @@ async function streamOut(
       }
       continue;
     }
-    for (const item of contentItems(record.items)) {
+    const refs = [...contentItems(record.items)].map((item) => {
       if (item.type !== "chunk") throw new ExclaveError("malformed", "a stream has a hole");
-      const id = Buffer.from(item.id).toString("hex");
-      const { done } = await reader.pool.submit({
-        type: "chunks",
-        chunks: encodeRef(id, item.bytes),
-      });
-      const result = await done;
-      if (result.type === "bytes") await write(result.bytes);
-      progress.bytes += item.bytes;
-    }
+      return encodeRef(toHex(item.id), item.bytes);
+    });
+    yield* inGroups(Buffer.concat(refs));
   }
-  progress.files = files;
 }

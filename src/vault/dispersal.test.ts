@@ -55,40 +55,6 @@ test("any k of n shards give any range of the pack", () => {
   );
 });
 
-test("reading onward gives the same bytes, whatever arrives ahead and whatever is read between", () => {
-  const reads = fc.array(fc.tuple(fc.nat(), fc.integer({ min: 1, max: 1_100_000 }), fc.boolean()), {
-    minLength: 1,
-    maxLength: 20,
-  });
-  let ahead = 0;
-  fc.assert(
-    fc.property(shape, fc.integer({ min: 1, max: PACK_BYTES_MAX }), reads, (shape, size, reads) => {
-      const bytes = noise(size, size);
-      const { ref, shards } = arena.disperse(bytes, shape.k, shape.n);
-      const { pack } = arena.gather(
-        ref,
-        (index) => shards[index],
-        undefined,
-        (requests) => {
-          ahead++;
-          // What it was promised: this memory is not used before the next fetch.
-          for (const { at, bytes } of requests) arena.kernel.view(at, bytes).fill(0xa5);
-        },
-      );
-      let next = 0;
-      for (const [anywhere, most, onward] of reads) {
-        const offset = onward ? next : anywhere % size;
-        const length = Math.min(most, size - offset);
-        const got = Buffer.from(pack.range(offset, length, onward));
-        assert.ok(got.equals(bytes.subarray(offset, offset + length)), `${length} at ${offset}`);
-        if (onward) next = (offset + length) % size;
-      }
-    }),
-    tries(40),
-  );
-  assert.ok(ahead > 0, "something was fetched ahead");
-});
-
 const FAULTS = [
   "missing",
   "altered front",

@@ -29,7 +29,7 @@ function gathered(k: number, troubles: readonly Trouble[]) {
       asked.push(...requests);
       return requests.map((request) => {
         // What was given up has left something in the memory, or not.
-        const [answer] = fetch([request]);
+        const [answer = LATE] = fetch([request]);
         return troubles[request.index] === "slow" && request.mayBeLate ? LATE : answer;
       });
     },

@@ -11,6 +11,7 @@ import { combine, derive } from "../erasure/shamir.ts";
 import { ExclaveError, invariant, isExclaveError } from "../errors.ts";
 import { counterBlock } from "./dispersal.ts";
 import type { DispersalId, PackId } from "./identifiers.ts";
+import type { ReadAhead } from "./read-ahead.ts";
 import {
   BLOCK_BYTES,
   blocksPerPiece,
@@ -32,12 +33,16 @@ export type DispersedRef = {
   readonly packBytes: number;
 };
 
-/** One range of one shard, to be put at `at` in the kernel's memory. */
-export type ShardRequest = {
+/** One range of one shard. */
+export type ShardRange = {
   readonly id: DispersalId;
   readonly index: number;
   readonly offset: number;
   readonly bytes: number;
+};
+
+/** One range of one shard, to be put at `at` in the kernel's memory where it does not lie there yet. */
+export type ShardRequest = ShardRange & {
   readonly at: number;
   /** Others could be asked instead: it may be given up, as `LATE`, when it takes unusually long. */
   readonly mayBeLate?: boolean;
@@ -48,8 +53,11 @@ export type ShardRequest = {
 /** Why a request failed that was given up, or was not made yet. It says nothing about the shard. */
 export const LATE = "the site is slow";
 
-/** Fetches all, in parallel; for each, undefined when the bytes are there, else why not. */
-export type ShardFetch = (requests: readonly ShardRequest[]) => readonly (string | undefined)[];
+/**
+ * Fetches all, in parallel. For each, where in the kernel's memory its bytes are, until what comes next is fetched
+ * ahead; or why they are not.
+ */
+export type ShardFetch = (requests: readonly ShardRequest[]) => readonly (number | string)[];
 
 /** A shard that could not be used, for the report: what was wrong with it. */
 export type ShardProblem = { readonly shard: string; readonly index: number; readonly why: string };
@@ -57,14 +65,30 @@ export type ShardProblem = { readonly shard: string; readonly index: number; rea
 /** What is fetched and decoded at once, in bytes of the pack: as many whole rows as fit. */
 const WINDOW_BYTES = 2 * 1024 * 1024;
 
-function windowRows(k: number): number {
+/** Rows that are read at once. */
+export function windowRows(k: number): number {
   return Math.floor(WINDOW_BYTES / (k * BLOCK_BYTES));
 }
 
-/** Kernel memory for one shard: its front, or a window of its piece. */
-function shardRoom(k: number, n: number): number {
+/** Kernel memory for one shard: its front, and a window of its piece behind it. */
+export function shardRoom(k: number, n: number): number {
   const front = frontBytes({ packBytes: PACK_BYTES_MAX, k, n });
-  return Math.ceil(Math.max(front, windowRows(k) * BLOCK_BYTES) / 64) * 64;
+  return Math.ceil((front + windowRows(k) * BLOCK_BYTES) / 64) * 64;
+}
+
+/**
+ * The range of a shard that has these rows of its piece; with the front when they are the first, since whoever
+ * begins to read a pack needs that too.
+ */
+export function rowsRange(
+  ref: DispersedRef,
+  index: number,
+  { firstRow, rows }: { readonly firstRow: number; readonly rows: number },
+): ShardRange {
+  const [front, bytes] = [frontBytes(ref), rows * BLOCK_BYTES];
+  return firstRow === 0
+    ? { id: ref.id, index, offset: 0, bytes: front + bytes }
+    : { id: ref.id, index, offset: front + firstRow * BLOCK_BYTES, bytes };
 }
 
 /** Kernel memory that gathering needs. */
@@ -77,8 +101,8 @@ export type GatherOptions = {
   /** `gatherBytes` of kernel memory for the largest k and n in use, shared by all gathered packs. */
   readonly memory: { readonly offset: number; readonly bytes: number };
   readonly fetch: ShardFetch;
-  /** Told what will probably be fetched next; the memory that it goes to is not used until then. */
-  readonly fetchAhead?: (requests: readonly ShardRequest[]) => void;
+  /** Has what will probably be read next fetched meanwhile. */
+  readonly ahead?: ReadAhead;
   readonly onProblem: (problem: ShardProblem) => void;
   /** Shard indices, best first: for instance with those of a lost site last. */
   readonly prefer: (n: number) => readonly number[];
@@ -98,8 +122,6 @@ export class GatheredPack {
   #key: Uint8Array | undefined;
   #windowStart = 0;
   #windowLength = 0;
-  /** The end of the window behind which rows were last fetched ahead. */
-  #aheadOf = 0;
 
   constructor(ref: DispersedRef, options: GatherOptions) {
     invariant(options.memory.bytes >= gatherBytes(ref.k, ref.n), "a window of every shard fits");
@@ -150,7 +172,6 @@ export class GatheredPack {
     invariant(index >= 0 && index < n, "a shard of the dispersal");
     this.#bad.set(index, "it is to be made anew");
     this.#fronts.delete(index);
-    this.#openKey();
     const blocks = blocksPerPiece(packBytes, k);
     const piece = new Uint8Array(blocks * BLOCK_BYTES);
     for (let first = 0; first < blocks; first += windowRows(k)) {
@@ -166,22 +187,24 @@ export class GatheredPack {
 
   #rebuildRows(index: number, first: number, rows: number): Uint8Array {
     const { k, n } = this.ref;
+    const { kernel } = this.#options;
     const data = this.#readRows(first, rows);
+    const pieceBytes = rows * BLOCK_BYTES;
     const present = data[index];
-    if (present) return present;
-    reconstruct(this.#options.kernel, {
-      k,
-      n,
-      pieceBytes: rows * BLOCK_BYTES,
-      present: data.map((_, i) => ({ index: i, offset: this.#roomOf(i) })),
-      wanted: [{ index, offset: this.#roomOf(index) }],
-    });
-    return this.#options.kernel.view(this.#roomOf(index), rows * BLOCK_BYTES);
+    if (present !== undefined) return kernel.view(present, pieceBytes);
+    const wanted = { index, offset: this.#pieceRoom(index) };
+    const from = data.map((offset, i) => ({ index: i, offset }));
+    reconstruct(kernel, { k, n, pieceBytes, present: from, wanted: [wanted] });
+    return kernel.view(wanted.offset, pieceBytes);
   }
 
-  /** Where in the kernel's memory a shard's bytes go. */
+  /** Where in the kernel's memory a shard's front goes, and its piece behind that. */
   #roomOf(index: number): number {
     return this.#options.memory.offset + index * shardRoom(this.ref.k, this.ref.n);
+  }
+
+  #pieceRoom(index: number): number {
+    return this.#roomOf(index) + frontBytes(this.ref);
   }
 
   #holds(offset: number, length: number): boolean {
@@ -208,7 +231,8 @@ export class GatheredPack {
     const { k, packBytes } = this.ref;
     const rowBytes = k * BLOCK_BYTES;
     const end = this.#windowStart + this.#windowLength;
-    if (offset >= this.#windowStart && offset < end) {
+    let goesOn = this.#windowLength > 0 && offset >= this.#windowStart && offset <= end;
+    if (goesOn) {
       this.#window.copyWithin(0, offset - this.#windowStart, this.#windowLength);
       this.#windowStart = offset;
       this.#windowLength = end - offset;
@@ -223,14 +247,17 @@ export class GatheredPack {
       const rows = Math.min(windowRows(k), room, left);
       const target = this.#window.subarray(this.#windowLength);
       this.#windowLength += this.#openRows(firstRow, rows, target);
+      this.#options.ahead?.read(this.ref, firstRow, goesOn);
+      goesOn = true;
     }
   }
 
   /** Puts rows, decrypted, at the start of `target`; returns how many bytes of the pack they are. */
   #openRows(firstRow: number, rows: number, target: Uint8Array): number {
     const { k, packBytes } = this.ref;
+    const { kernel } = this.#options;
+    const data = this.#readRows(firstRow, rows).map((at) => kernel.view(at, rows * BLOCK_BYTES));
     const key = this.#openKey();
-    const data = this.#readRows(firstRow, rows);
     for (let row = 0, to = 0; row < rows; row++) {
       for (const piece of data) {
         target.set(piece.subarray(row * BLOCK_BYTES, (row + 1) * BLOCK_BYTES), to);
@@ -243,31 +270,34 @@ export class GatheredPack {
     return bytes;
   }
 
-  /** Has the rows behind the window fetched, once its second half is being read. */
+  /** Has what comes behind the window fetched, once its second half is being read or reading has gone on for long. */
   #lookAhead(readTo: number): void {
-    const { fetchAhead } = this.#options;
-    const { k, packBytes } = this.ref;
+    const { ahead } = this.#options;
+    const { k } = this.ref;
     const end = this.#windowStart + this.#windowLength;
-    if (!fetchAhead || readTo < end - this.#windowLength / 2 || end === packBytes) return;
-    if (end === this.#aheadOf) return;
-    this.#aheadOf = end;
-    const firstRow = end / (k * BLOCK_BYTES);
-    const rows = Math.min(windowRows(k), blocksPerPiece(packBytes, k) - firstRow);
+    if (!ahead || (readTo < end - this.#windowLength / 2 && !ahead.isRunning)) return;
     const indices = this.#choose(k, new Set());
-    if (indices.every((index) => this.#fronts.has(index))) {
-      fetchAhead(this.#rowRequests(indices, firstRow, rows));
-    }
+    if (!indices.every((index) => this.#fronts.has(index))) return;
+    const row = Math.ceil(end / (k * BLOCK_BYTES));
+    ahead.fill(this.ref, row, indices, (index) => this.#how(index));
   }
 
-  #rowRequests(indices: readonly number[], firstRow: number, rows: number): ShardRequest[] {
-    const offset = frontBytes(this.ref) + firstRow * BLOCK_BYTES;
-    return indices.map((index) => this.#request(index, offset, rows * BLOCK_BYTES));
-  }
-
-  #request(index: number, offset: number, bytes: number): ShardRequest {
-    const mayBeLate = !this.#late.has(index) && this.#hasSpare();
+  /** What is missing of a shard, to read these rows of it. */
+  #rowRequests(index: number, firstRow: number, rows: number): readonly ShardRequest[] {
+    const how = this.#how(index);
+    const front = { id: this.ref.id, index, offset: 0, bytes: frontBytes(this.ref) };
     const at = this.#roomOf(index);
-    return { id: this.ref.id, index, offset, bytes, at, mayBeLate, isLastResort: !mayBeLate };
+    const range = rowsRange(this.ref, index, { firstRow, rows });
+    const isKnown = this.#fronts.has(index);
+    if (firstRow === 0 && !isKnown) return [{ ...range, ...how, at }];
+    const offset = front.bytes + firstRow * BLOCK_BYTES;
+    const piece = { ...range, ...how, offset, bytes: rows * BLOCK_BYTES, at: at + front.bytes };
+    return isKnown ? [piece] : [{ ...front, ...how, at }, piece];
+  }
+
+  #how(index: number): { readonly mayBeLate: boolean; readonly isLastResort: boolean } {
+    const mayBeLate = !this.#late.has(index) && this.#hasSpare();
+    return { mayBeLate, isLastResort: !mayBeLate };
   }
 
   /** Whether more shards are left than it takes, slow ones not counted. */
@@ -276,37 +306,69 @@ export class GatheredPack {
     return n - new Set([...this.#bad.keys(), ...this.#late]).size > k;
   }
 
-  /** The k data pieces' blocks of these rows, verified, in the kernel's memory. */
-  #readRows(firstRow: number, rows: number): readonly Uint8Array[] {
-    const { kernel, fetch } = this.#options;
+  /** Where in the kernel's memory the k data pieces' blocks of these rows are, verified. */
+  #readRows(firstRow: number, rows: number): readonly number[] {
+    const { kernel } = this.#options;
     const { k, n } = this.ref;
-    const pieceBytes = rows * BLOCK_BYTES;
-    const good = new Set<number>();
+    const good = new Map<number, number>();
     while (good.size < k) {
-      const chosen = this.#choose(k - good.size, good);
-      this.#openFronts(chosen);
-      const indices = chosen.filter((index) => this.#fronts.has(index));
-      const failures = fetch(this.#rowRequests(indices, firstRow, rows));
-      for (const [i, index] of indices.entries()) {
-        const failure = failures[i] ?? this.#damage(index, firstRow, rows);
-        if (failure === undefined) good.add(index);
-        else this.#setAside(index, failure);
-      }
+      const chosen = this.#choose(k - good.size, new Set(good.keys()));
+      for (const [index, at] of this.#fetchRows(chosen, firstRow, rows)) good.set(index, at);
     }
     const wanted = Array.from({ length: k }, (_, i) => i).filter((index) => !good.has(index));
-    const place = (index: number) => ({ index, offset: this.#roomOf(index) });
     if (wanted.length > 0) {
-      const present = [...good].map(place);
-      reconstruct(kernel, { k, n, pieceBytes, present, wanted: wanted.map(place) });
+      const present = [...good].map(([index, offset]) => ({ index, offset }));
+      const missing = wanted.map((index) => ({ index, offset: this.#pieceRoom(index) }));
+      reconstruct(kernel, { k, n, pieceBytes: rows * BLOCK_BYTES, present, wanted: missing });
+      for (const { index, offset } of missing) good.set(index, offset);
     }
-    return Array.from({ length: k }, (_, index) => kernel.view(this.#roomOf(index), pieceBytes));
+    return Array.from({ length: k }, (_, index) => good.get(index) ?? this.#pieceRoom(index));
   }
 
-  #damage(index: number, firstRow: number, rows: number): string | undefined {
+  /** Fetches and verifies rows of these shards, and the fronts that are not known; gives where the good ones are. */
+  #fetchRows(
+    indices: readonly number[],
+    firstRow: number,
+    rows: number,
+  ): ReadonlyMap<number, number> {
+    const requests = indices.map((index) => this.#rowRequests(index, firstRow, rows));
+    const fetched = this.#options.fetch(requests.flat());
+    const good = new Map<number, number>();
+    let next = 0;
+    for (const [i, index] of indices.entries()) {
+      const parts = fetched.slice(next, next + (requests[i]?.length ?? 0));
+      next += parts.length;
+      const at = this.#accept(index, parts, firstRow, rows);
+      if (typeof at === "number") good.set(index, at);
+      else this.#setAside(index, at);
+    }
+    return good;
+  }
+
+  /** Where the rows of a shard are, when its front and they are good; else what is wrong. */
+  #accept(
+    index: number,
+    parts: readonly (number | string)[],
+    firstRow: number,
+    rows: number,
+  ): number | string {
+    const front = frontBytes(this.ref);
+    const failure = parts.find((part) => typeof part === "string");
+    const [first, last] = [parts.at(0), parts.at(-1)];
+    if (typeof first !== "number" || typeof last !== "number") return failure ?? LATE;
+    let at = last;
+    if (!this.#fronts.has(index)) {
+      const why = this.#keepFront(index, this.#options.kernel.view(first, front));
+      if (why !== undefined) return why;
+      if (parts.length === 1) at += front;
+    }
+    return this.#damage(index, at, firstRow, rows) ?? at;
+  }
+
+  #damage(index: number, at: number, firstRow: number, rows: number): string | undefined {
     const front = this.#fronts.get(index);
     for (let row = 0; row < rows; row++) {
-      const at = this.#roomOf(index) + row * BLOCK_BYTES;
-      const block = this.#options.kernel.view(at, BLOCK_BYTES);
+      const block = this.#options.kernel.view(at + row * BLOCK_BYTES, BLOCK_BYTES);
       if (!front || !isBlock(front, firstRow + row, block)) {
         return `block ${firstRow + row} is not what was stored`;
       }
@@ -314,15 +376,13 @@ export class GatheredPack {
     return undefined;
   }
 
+  /** Of rows that were read: k shards are known to be good then. */
   #openKey(): Uint8Array {
     if (this.#key) return this.#key;
     const { k } = this.ref;
-    while (this.#fronts.size < k) {
-      this.#openFronts(this.#choose(k - this.#fronts.size, new Set(this.#fronts.keys())));
-    }
-    const shares = [...this.#fronts.values()]
-      .slice(0, k)
-      .map((front) => ({ index: front.index, share: front.keyShare }));
+    const fronts = [...this.#fronts.values()].slice(0, k);
+    invariant(fronts.length === k, "rows were read before");
+    const shares = fronts.map((front) => ({ index: front.index, share: front.keyShare }));
     this.#key = combine(shares, k);
     return this.#key;
   }
@@ -351,20 +411,6 @@ export class GatheredPack {
       all.length > 1 ? `${all.length} times: ${why}` : why,
     );
     return reasons.length === 0 ? "" : ` (${reasons.join("; ")})`;
-  }
-
-  /** Fetches and verifies the fronts of these shards that are not known; rejects those that are not good. */
-  #openFronts(indices: readonly number[]): void {
-    const bytes = frontBytes(this.ref);
-    const requests = indices
-      .filter((index) => !this.#fronts.has(index))
-      .map((index) => this.#request(index, 0, bytes));
-    if (requests.length === 0) return;
-    const failures = this.#options.fetch(requests);
-    for (const [i, { index, at }] of requests.entries()) {
-      const why = failures[i] ?? this.#keepFront(index, this.#options.kernel.view(at, bytes));
-      if (why !== undefined) this.#setAside(index, why);
-    }
   }
 
   /** Keeps the front when it is that of the shard, or says why not. */

@@ -25,10 +25,10 @@ export function verifyShard(
 ): ShardCheck {
   let read = 0;
   const get = (offset: number, bytes: number): Uint8Array => {
-    const [failure] = fetch([{ id, index, offset, bytes, at: memory.offset }]);
-    if (failure !== undefined) throw new ExclaveError("not-found", failure);
+    const [got = ""] = fetch([{ id, index, offset, bytes, at: memory.offset }]);
+    if (typeof got === "string") throw new ExclaveError("not-found", got);
     read += bytes;
-    return kernel.view(memory.offset, bytes);
+    return kernel.view(got, bytes);
   };
   try {
     const length = frontBytesOf(get(0, FRONT_START_BYTES));
@@ -45,7 +45,8 @@ export function verifyShard(
         }
       }
     }
-    if (!fetch([{ id, index, offset: read - FRONT_START_BYTES, bytes: 1, at: memory.offset }])[0]) {
+    const beyond = { id, index, offset: read - FRONT_START_BYTES, bytes: 1, at: memory.offset };
+    if (typeof fetch([beyond])[0] === "number") {
       throw new ExclaveError("altered", "it is longer than it should be");
     }
     return { bytes: read };

@@ -7,7 +7,6 @@ import { deriveEpochKeys } from "../../src/vault/epoch-keys.ts";
 import {
   type DispersedRef,
   GatheredPack,
-  type GatherOptions,
   gatherBytes,
   type ShardFetch,
   type ShardProblem,
@@ -75,14 +74,17 @@ export type Shards = {
 export class Arena {
   readonly kernel: Kernel;
   readonly memory: { readonly offset: number; readonly bytes: number };
+  /** For what is fetched ahead. */
+  readonly ahead: { readonly offset: number; readonly bytes: number };
   readonly #slot: { readonly offset: number; readonly bytes: number };
 
-  constructor(packBytes = 1024 * 1024, sites = 8) {
+  constructor(packBytes = 1024 * 1024, sites = 8, aheadBytes = 0) {
     const slot = slotBytes(packBytes, 1, sites);
     const bytes = gatherBytes(1, sites);
-    this.kernel = loadKernel(slot + bytes + 4096);
+    this.kernel = loadKernel(slot + bytes + aheadBytes + 4096);
     this.#slot = { offset: this.kernel.alloc(slot), bytes: slot };
     this.memory = { offset: this.kernel.alloc(bytes), bytes };
+    this.ahead = { offset: this.kernel.alloc(aheadBytes), bytes: aheadBytes };
   }
 
   disperse(bytes: Uint8Array, k: number, n: number, pack = packId): Shards {
@@ -100,7 +102,7 @@ export class Arena {
         if (!shard) return "the site does not have it";
         const got = shard.subarray(offset, offset + bytes);
         this.kernel.view(at, got.length).set(got);
-        return got.length === bytes ? undefined : "it is cut short";
+        return got.length === bytes ? at : "it is cut short";
       });
   }
 
@@ -108,14 +110,12 @@ export class Arena {
     ref: DispersedRef,
     shardAt: (index: number) => Uint8Array | undefined,
     order?: readonly number[],
-    fetchAhead?: NonNullable<GatherOptions["fetchAhead"]>,
   ): { readonly pack: GatheredPack; readonly problems: ShardProblem[] } {
     const problems: ShardProblem[] = [];
     const pack = new GatheredPack(ref, {
       kernel: this.kernel,
       memory: this.memory,
       fetch: this.fetch(shardAt),
-      ...(fetchAhead ? { fetchAhead } : {}),
       onProblem: (problem) => problems.push(problem),
       prefer: (n) => order ?? Array.from({ length: n }, (_, i) => i),
     });

@@ -39,12 +39,12 @@ test("a new pack goes to whoever has the least to do", () => {
 test("a worker that is far behind is relieved of its pack, for good", () => {
   const assignment = new Assignment(2, packOf);
   const first = assignment.workerFor(contentIn(1));
-  assignment.add(first, 10 * MB);
+  assignment.add(first, 40 * MB);
   assert.equal(assignment.workerFor(contentIn(1)), first);
-  assignment.add(first, 10 * MB);
+  assignment.add(first, 40 * MB);
   const other = assignment.workerFor(contentIn(1));
   assert.notEqual(other, first);
-  assignment.add(first, -20 * MB);
+  assignment.add(first, -80 * MB);
   assert.equal(assignment.workerFor(contentIn(1)), other);
 });
 

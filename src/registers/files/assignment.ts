@@ -4,8 +4,8 @@ import { contentItems } from "../../vault/entries.ts";
 /** The ordinal of the pack that holds a chunk; undefined when no index lists it. */
 export type PackOf = (id: Uint8Array) => number | undefined;
 
-/** Bytes that one worker may have to write more than another before it is relieved of a pack. */
-const LOAD_DIFFERENCE_MAX = 16 * 1024 * 1024;
+/** Bytes that one worker may have to write more than another before it is relieved of a pack: that is fetched twice then. */
+const LOAD_DIFFERENCE_MAX = 64 * 1024 * 1024;
 /** Packs of which is remembered who reads them: more than lie beside each other in the order of files. */
 const PACKS_REMEMBERED_MAX = 256;
 
@@ -15,13 +15,20 @@ const PACKS_REMEMBERED_MAX = 256;
  */
 export class Assignment {
   readonly #packOf: PackOf;
+  readonly #plan: (worker: number, pack: number) => void;
   /** Bytes that each worker has still to write. */
   readonly #load: number[];
   /** By pack, the latest last. */
   readonly #workers = new Map<number, number>();
 
-  constructor(workers: number, packOf: PackOf) {
+  /** @param plan is told, in order, which packs a worker will read */
+  constructor(
+    workers: number,
+    packOf: PackOf,
+    plan: (worker: number, pack: number) => void = () => undefined,
+  ) {
     this.#packOf = packOf;
+    this.#plan = plan;
     this.#load = Array.from({ length: workers }, () => 0);
   }
 
@@ -30,8 +37,8 @@ export class Assignment {
   }
 
   workerFor(content: readonly Uint8Array[]): number {
-    const first = this.#edgePack(content.at(0), false);
-    const last = this.#edgePack(content.at(-1), true);
+    const packs = this.#packsOf(content);
+    const [first, last] = [packs.at(0), packs.at(-1)];
     const idlest = this.#load.indexOf(Math.min(...this.#load));
     const reader = first === undefined ? undefined : this.#workers.get(first);
     const isFar =
@@ -47,17 +54,19 @@ export class Assignment {
         this.#workers.delete(oldest);
       }
     }
+    for (const pack of packs) this.#plan(worker, pack);
     return worker;
   }
 
-  /** The pack of the first or last chunk of a content record. */
-  #edgePack(items: Uint8Array | undefined, last: boolean): number | undefined {
-    let id: Uint8Array | undefined;
-    for (const item of items ? contentItems(items) : []) {
-      if (item.type !== "chunk") continue;
-      id = item.id;
-      if (!last) break;
+  /** The packs of the content's chunks, in their order; one that many chunks after another are in, once. */
+  #packsOf(content: readonly Uint8Array[]): readonly number[] {
+    const packs: number[] = [];
+    for (const items of content) {
+      for (const item of contentItems(items)) {
+        const pack = item.type === "chunk" ? this.#packOf(item.id) : undefined;
+        if (pack !== undefined && pack !== packs.at(-1)) packs.push(pack);
+      }
     }
-    return id && this.#packOf(id);
+    return packs;
   }
 }

@@ -104,7 +104,9 @@ export class RestoreFiles {
       asRoot: process.getuid?.() === 0,
       numericOwner: options.numericOwner,
     };
-    this.#assignment = new Assignment(options.pool.size, options.packOf);
+    this.#assignment = new Assignment(options.pool.size, options.packOf, (worker, pack) =>
+      options.pool.plan(worker, pack),
+    );
     this.#batches = Array.from({ length: options.pool.size }, () => ({
       records: new EntryEncoder(),
       files: 0,
