@@ -32,7 +32,7 @@ import { MANIFEST_ROW_BYTES, writeManifestRow } from "../vault/manifest.ts";
 import { isOpen, type SitePlace } from "../vault/open-sites.ts";
 import { stretchBytes } from "../vault/read-ahead.ts";
 import { shardName } from "../vault/shard.ts";
-import { newPackPlan, planPack } from "./pack-plan.ts";
+import { newPackPlan, PackPlanner, type PackStretch, PLAN_UNIT } from "./pack-plan.ts";
 import {
   FETCH_DONE,
   FETCH_LATE,
@@ -54,20 +54,19 @@ import { ShardSpeeds } from "./shard-speeds.ts";
 
 /** Workers that read, and what is planned for each. */
 export class ReadPool extends WorkerPool<ReadTask, ReadResult, FetchMessage | ProblemMessage> {
-  readonly #plans: readonly Int32Array<SharedArrayBuffer>[];
+  readonly #planners: readonly PackPlanner[];
 
   constructor(
     options: WorkerPoolOptions<FetchMessage | ProblemMessage>,
     plans: readonly Int32Array<SharedArrayBuffer>[],
   ) {
     super(options);
-    this.#plans = plans;
+    this.#planners = plans.map((plan) => new PackPlanner(plan));
   }
 
-  /** Says which pack a worker will probably read after those that it was told of, by its ordinal. */
-  plan(worker: number, ordinal: number): void {
-    const plan = this.#plans[worker];
-    if (plan) planPack(plan, ordinal);
+  /** Says what a worker will read, after what was said before. */
+  plan(worker: number, stretches: readonly PackStretch[]): void {
+    for (const stretch of stretches) this.#planners[worker]?.add(stretch);
   }
 }
 
@@ -203,6 +202,8 @@ export class EpochReader {
   readonly #context: EpochContext;
   #pool: ReadPool | undefined;
   #chunks: KnownIds | undefined;
+  /** Of each pack, by ordinal. */
+  #chunkCounts: number[] = [];
 
   constructor(
     startPool: () => ReadPool,
@@ -235,6 +236,7 @@ export class EpochReader {
    */
   async loadIndex(root: Pick<SnapshotRoot, "index">): Promise<void> {
     const chunks = new KnownIds([newGeneration(65_536, 2)]);
+    this.#chunkCounts = [];
     let rows: Buffer<ArrayBufferLike> = Buffer.from(
       new SharedArrayBuffer(1024 * MANIFEST_ROW_BYTES),
     );
@@ -252,6 +254,7 @@ export class EpochReader {
         writeManifestRow(rows, ordinal * MANIFEST_ROW_BYTES, ref);
         let chunk = 0;
         for (const id of tableChunkIds(table)) chunks.claim(id, [ordinal, chunk++]);
+        this.#chunkCounts.push(chunk);
         chunks.grow();
         ordinal++;
       }
@@ -261,9 +264,21 @@ export class EpochReader {
     this.pool.announce(message);
   }
 
-  /** The ordinal of the pack that holds a chunk; undefined when the index lacks it. */
-  packOf(id: Uint8Array): number | undefined {
-    return this.#chunks?.value(id)?.[0];
+  /** Where chunks lie, of those that the index has, in order: a stretch for all that follow each other in a pack. */
+  stretches(chunks: Iterable<{ readonly id: Uint8Array; readonly bytes: number }>): PackStretch[] {
+    const stretches: { pack: number; bytes: number; end: number }[] = [];
+    for (const { id, bytes } of chunks) {
+      const found = this.#chunks?.value(id);
+      if (!found) continue;
+      const [pack, chunk] = found;
+      const end = Math.ceil(((chunk + 1) / (this.#chunkCounts[pack] ?? 1)) * PLAN_UNIT);
+      const last = stretches.at(-1);
+      if (last?.pack === pack) {
+        last.bytes += bytes;
+        last.end = Math.max(last.end, end);
+      } else stretches.push({ pack, bytes, end });
+    }
+    return stretches;
   }
 
   /** The records of an index segment, from the cache where it is there. */
@@ -314,11 +329,11 @@ export class EpochReader {
     const ahead: Promise<Uint8Array>[] = [];
     let [worker, last]: [number, number | undefined] = [0, undefined];
     for await (const list of lists) {
-      const packs = [...this.#packsOf(list)];
+      const stretches = this.stretches(decodeRefs(list));
       // What lies in one pack goes through one worker, which has it open.
-      if (packs[0] !== last) worker = (worker + 1) % this.pool.size;
-      last = packs.at(-1);
-      for (const pack of packs) this.pool.plan(worker, pack);
+      if (stretches[0]?.pack !== last) worker = (worker + 1) % this.pool.size;
+      last = stretches.at(-1)?.pack;
+      this.pool.plan(worker, stretches);
       const { done } = await this.pool.submit({ type: "chunks", chunks: list }, { worker });
       const block = done.then(bytesOf);
       block.catch(() => undefined);
@@ -327,16 +342,6 @@ export class EpochReader {
       if (next) yield await next;
     }
     for (const block of ahead) yield await block;
-  }
-
-  /** The ordinals of the packs that a list's chunks are in, one after another. */
-  *#packsOf(list: Uint8Array): Generator<number> {
-    let last: number | undefined;
-    for (let at = 0; at < list.length; at += REF_BYTES) {
-      const pack = this.packOf(list.subarray(at, at + REF_BYTES - 4));
-      if (pack !== undefined && pack !== last) yield pack;
-      last = pack ?? last;
-    }
   }
 
   async close(): Promise<void> {
@@ -392,6 +397,15 @@ export function encodeRef(id: string, bytes: number): Uint8Array {
   idBytes(parseId("ChunkId", id)).copy(ref);
   ref.writeUInt32LE(bytes, 32);
   return ref;
+}
+
+function* decodeRefs(
+  refs: Uint8Array,
+): Generator<{ readonly id: Uint8Array; readonly bytes: number }> {
+  const list = Buffer.from(refs.buffer, refs.byteOffset, refs.length);
+  for (let at = 0; at < list.length; at += REF_BYTES) {
+    yield { id: list.subarray(at, at + 32), bytes: list.readUInt32LE(at + 32) };
+  }
 }
 
 /** Lists of about `LIST_BYTES` of content. */

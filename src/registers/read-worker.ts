@@ -13,9 +13,10 @@ import { parseId } from "../vault/identifiers.ts";
 import { KnownIds, newGeneration } from "../vault/known-ids.ts";
 import { MANIFEST_ROW_BYTES, readManifestRow } from "../vault/manifest.ts";
 import { ReadAhead, STRETCHES_MAX } from "../vault/read-ahead.ts";
+import { blocksPerPiece } from "../vault/shard.ts";
 import { verifyShard } from "../vault/verify-shard.ts";
 import { FileWriter } from "./files/write-files.ts";
-import { PackPlan } from "./pack-plan.ts";
+import { PackPlan, PLAN_UNIT } from "./pack-plan.ts";
 import type {
   IndexMessage,
   ProblemMessage,
@@ -77,8 +78,11 @@ const gather: GatherOptions = {
     isBusy: (slot) => fetcher.isBusy(slot),
     fetch: (slot, ranges) => fetcher.fetchAhead(slot, ranges),
     next: () => {
-      const ordinal = plan.next();
-      return ordinal === undefined ? undefined : refOf(ordinal);
+      const visit = plan.next();
+      if (!visit) return undefined;
+      const ref = refOf(visit.ordinal);
+      const rows = blocksPerPiece(ref.packBytes, ref.k);
+      return { ref, endRow: () => Math.ceil((visit.end() / PLAN_UNIT) * rows) };
     },
     prefer,
   }),

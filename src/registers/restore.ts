@@ -108,7 +108,7 @@ export async function restore(options: RestoreOptions): Promise<RestoreReport> {
       const target = prepareTarget(options.target, root.parts.length > 1 ? part.name : undefined);
       const files = new RestoreFiles({
         pool: reader.pool,
-        packOf: (id) => reader.packOf(id),
+        stretches: (chunks) => reader.stretches(chunks),
         target: target.path,
         ownsTarget: target.made && options.paths.length === 0,
         scratchFile: join(home.cachePath, `restore-${process.pid}`),

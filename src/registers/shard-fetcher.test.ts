@@ -6,6 +6,7 @@ import { Arena, noise, tries } from "../../test/support/vault.ts";
 import { GatheredPack, type ShardProblem } from "../vault/gather.ts";
 import { type PackId, parseId } from "../vault/identifiers.ts";
 import { ReadAhead, STRETCHES_MAX, stretchBytes } from "../vault/read-ahead.ts";
+import { BLOCK_BYTES } from "../vault/shard.ts";
 import {
   FETCH_DONE,
   FETCH_LATE,
@@ -30,11 +31,12 @@ type Asked = {
   ahead: boolean;
 };
 
-/** So many packs, a reader of them, and what it asks for. @param status of a fetch, not `FETCH_DONE` for a failure */
+/** So many packs, a reader of them to which they are planned, and what it asks for. */
 function reading(
   sizes: readonly number[],
   k: number,
   status: (asked: Asked) => number = () => FETCH_DONE,
+  wanted = 1,
 ) {
   const packs = sizes.map((size, i) => {
     const id: PackId = parseId("PackId", String(i).padStart(32, "0"));
@@ -66,7 +68,10 @@ function reading(
     view,
     post,
   });
-  const planned = packs.map(({ ref }) => ref);
+  const planned = packs.map(({ ref }) => ({
+    ref,
+    endRow: () => Math.ceil((wanted * ref.packBytes) / (k * BLOCK_BYTES)),
+  }));
   const prefer = (n: number): readonly number[] => Array.from({ length: n }, (_, i) => i);
   const problems: ShardProblem[] = [];
   const options = {
@@ -158,6 +163,21 @@ test("packs that are read one after another are fetched once, in long pieces, an
   const later = asked.filter(({ id }) => id !== packs[0]?.ref.id);
   assert.ok(later.every((one) => one.ahead));
   assert.equal(later.length, 3 * k, "each of the planned packs in one piece a shard");
+});
+
+test("of a pack that is read in part no more is fetched ahead than was planned, and the rest when it is", () => {
+  const sizes = [8 * MIB, 8 * MIB];
+  const { packs, asked, open } = reading(sizes, 2, undefined, 0.5);
+  for (const [i, { bytes }] of packs.entries()) {
+    const pack = open(i);
+    for (let at = 0; at < 4 * MIB; at += MIB / 4) assertRange(pack, bytes, [at, MIB / 4, true]);
+  }
+  const moved = asked.reduce((sum, one) => sum + one.bytes, 0);
+  assert.ok(moved < (2 * 4 + 0.2) * MIB, `${moved} bytes were fetched`);
+  const pack = open(1);
+  for (let at = 4 * MIB; at < 8 * MIB; at += MIB / 4) {
+    assertRange(pack, packs[1]!.bytes, [at, MIB / 4, true]);
+  }
 });
 
 test("who reads here and there has little fetched ahead", () => {

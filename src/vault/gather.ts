@@ -389,9 +389,12 @@ export class GatheredPack {
 
   /** The next `count` shard indices to try. Throws `not-enough-shards` when too few are left. */
   #choose(count: number, taken: ReadonlySet<number>): readonly number[] {
-    const left = this.#options
-      .prefer(this.ref.n)
-      .filter((index) => !taken.has(index) && !this.#bad.has(index));
+    const { ahead, prefer } = this.#options;
+    // A pack is read on from those that it was begun with, as long as they are good.
+    const begun = [...this.#fronts.keys(), ...(ahead?.indicesOf(this.ref.id) ?? [])];
+    const left = [...new Set([...begun, ...prefer(this.ref.n)])].filter(
+      (index) => !taken.has(index) && !this.#bad.has(index),
+    );
     if (left.length < count) {
       const { pack, k, n } = this.ref;
       const good = taken.size + left.length;

@@ -48,7 +48,7 @@ export class PackReader {
     this.pack = pack;
     this.#packBytes = packBytes;
     this.#range = range;
-    const header = Uint8Array.from(range(0, PACK_HEADER_BYTES, true));
+    const header = Uint8Array.from(range(0, PACK_HEADER_BYTES, false));
     this.#context = packContext(keys.context, pack, readPackContext(header).kind);
     const stated = header.subarray(0, PACK_CONTEXT_BYTES);
     const commitment = header.subarray(

@@ -13,8 +13,10 @@ import { BLOCK_BYTES, blocksPerPiece } from "./shard.ts";
 export const STRETCHES_MAX = 2;
 /** Windows in one: most packs are no longer. */
 const STRETCH_WINDOWS = 4;
-/** What was fetched ahead and not read when so many windows were read since is not waited for any longer. */
-const STRETCH_AGE_MAX = 2 * STRETCHES_MAX * STRETCH_WINDOWS;
+/** Of a stretch nothing more is expected to be read when so many windows of others were read in between. */
+const STRETCH_AGE_MAX = STRETCHES_MAX * STRETCH_WINDOWS;
+/** Visits that are planned and not begun, of which is known. */
+const COMING_MAX = 8;
 /** Packs of which is remembered that they were begun. */
 const PACKS_REMEMBERED_MAX = 64;
 
@@ -32,23 +34,30 @@ export type ReadAheadOptions = {
   readonly isBusy: (slot: number) => boolean;
   /** Begins to fetch into a slot. */
   readonly fetch: (slot: number, ranges: readonly AheadRange[]) => void;
-  /** A pack that will probably be read after those that it gave before; undefined when none is known. */
-  readonly next: () => DispersedRef | undefined;
+  /** What will probably be read after what it gave before; undefined when nothing is known. */
+  readonly next: () => Visit | undefined;
   /** Shard indices, best first. */
   readonly prefer: (n: number) => readonly number[];
 };
 
-/** Rows of a pack, up to `end`, and windows that were read since they were begun. */
+/** What is planned to be read of a pack: up to which row. */
+export type Visit = { readonly ref: DispersedRef; readonly endRow: () => number };
+
+type Begun = { readonly row: number; readonly indices: readonly number[] };
+
+/** Rows of a pack, up to `end`, and windows of others that were read since it was read from. */
 type Stretch = { readonly id: DispersalId; readonly end: number; age: number };
 
 export class ReadAhead {
   readonly #options: ReadAheadOptions;
   /** Those that were begun and not read to their end, by slot. */
   readonly #stretches = new Map<number, Stretch>();
-  /** Packs that were begun, and up to which row they were fetched; the latest last. */
-  readonly #begun = new Map<DispersalId, number>();
-  /** Planned packs that nothing was read of yet. */
-  readonly #coming: DispersedRef[] = [];
+  /** Packs that were begun, up to which row they were fetched, and from which shards; the latest last. */
+  readonly #begun = new Map<DispersalId, Begun>();
+  /** Planned visits that were not begun to be read. */
+  readonly #coming: Visit[] = [];
+  /** The latest of each pack; of the packs in `#begun`. */
+  readonly #visits = new Map<DispersalId, Visit>();
   /** Windows that were read one behind the other. */
   #run = 0;
 
@@ -61,21 +70,31 @@ export class ReadAhead {
     return this.#run > 0;
   }
 
+  /** From which shards a pack was begun to be fetched: what is asked for now should be of the same. */
+  indicesOf(id: DispersalId): readonly number[] {
+    return this.#begun.get(id)?.indices ?? [];
+  }
+
   /**
    * A window was read, from that row on.
    *
    * @param goesOn whether it is right behind what was read before of its pack
    */
   read(ref: DispersedRef, row: number, goesOn: boolean): void {
-    const planned = this.#coming.findIndex(({ id }) => id === ref.id);
-    if (planned >= 0) this.#coming.splice(planned, 1);
+    const planned = this.#coming.findIndex((visit) => visit.ref.id === ref.id);
+    // What was planned before it was passed by.
+    this.#coming.splice(0, planned + 1);
     if (goesOn) this.#run++;
-    else if (planned < 0 || row > 0) this.#run = 0;
-    // What was fetched of it before a jump is not what comes next.
-    if (!goesOn && (planned < 0 || !this.#begun.has(ref.id))) this.#remember(ref.id, row);
+    else if (planned < 0 && !this.#isFetched(ref, row)) {
+      this.#run = 0;
+      // What was fetched of it before a jump is not what comes next.
+      this.#remember(ref.id, { row, indices: [] });
+    }
     for (const [slot, stretch] of this.#stretches) {
-      const isRead = stretch.id === ref.id && row + windowRows(ref.k) >= stretch.end;
-      if (isRead || ++stretch.age > STRETCH_AGE_MAX) this.#stretches.delete(slot);
+      const isOfIt = stretch.id === ref.id;
+      const isRead = isOfIt && row + windowRows(ref.k) >= stretch.end;
+      stretch.age = isOfIt ? 0 : stretch.age + 1;
+      if (isRead || stretch.age > STRETCH_AGE_MAX) this.#stretches.delete(slot);
     }
   }
 
@@ -91,26 +110,33 @@ export class ReadAhead {
     indices: readonly number[],
     how: (index: number) => How,
   ): void {
+    // What is planned of this very pack may not be known yet.
+    while (!this.#visits.has(ref.id) && this.#plan());
+    if (this.#coming.at(-1)?.ref.id === ref.id) this.#coming.pop();
     if (!this.#fillPack(ref, row, indices, how) || this.#run === 0) return;
     for (let i = 0; ; i++) {
-      const pack = this.#coming[i] ?? this.#plan();
-      if (!pack) return;
-      const { k, n } = pack;
+      const visit = this.#coming[i] ?? this.#plan();
+      if (!visit) return;
+      const { k, n } = visit.ref;
       const spare = { mayBeLate: n > k, isLastResort: n <= k };
       const chosen = this.#options.prefer(n).slice(0, k);
-      if (!this.#fillPack(pack, 0, chosen, () => spare)) return;
+      if (!this.#fillPack(visit.ref, 0, chosen, () => spare)) return;
     }
   }
 
-  /** The next pack that is planned and was not begun. */
-  #plan(): DispersedRef | undefined {
-    for (let i = 0; i < PACKS_REMEMBERED_MAX; i++) {
-      const pack = this.#options.next();
-      if (pack && this.#begun.has(pack.id)) continue;
-      if (pack) this.#coming.push(pack);
-      return pack;
-    }
-    return undefined;
+  #isFetched({ id }: DispersedRef, row: number): boolean {
+    return [...this.#stretches.values()].some((one) => one.id === id && row < one.end);
+  }
+
+  /** The next visit that is planned. */
+  #plan(): Visit | undefined {
+    const visit = this.#coming.length < COMING_MAX ? this.#options.next() : undefined;
+    if (!visit) return undefined;
+    const { id } = visit.ref;
+    this.#visits.set(id, visit);
+    this.#remember(id, this.#begun.get(id) ?? { row: 0, indices: [] });
+    this.#coming.push(visit);
+    return visit;
   }
 
   /** False when there is no room for all of it. */
@@ -121,14 +147,20 @@ export class ReadAhead {
     how: (index: number) => How,
   ): boolean {
     const blocks = blocksPerPiece(ref.packBytes, ref.k);
-    const rowsMax = windowRows(ref.k) * (this.#run === 0 ? 1 : STRETCH_WINDOWS);
-    for (let next = Math.max(row, this.#begun.get(ref.id) ?? 0); next < blocks; ) {
+    const end = this.#visits.get(ref.id)?.endRow() ?? blocks;
+    const window = windowRows(ref.k);
+    for (let next = Math.max(row, this.#begun.get(ref.id)?.row ?? 0); next < end; ) {
       const slot = this.#freeSlot();
       if (slot === undefined) return false;
-      const wanted = { firstRow: next, rows: Math.min(rowsMax, blocks - next) };
+      // Whole windows, since these are what is asked for.
+      const windows = Math.min(
+        Math.ceil((end - next) / window),
+        this.#run === 0 ? 1 : STRETCH_WINDOWS,
+      );
+      const wanted = { firstRow: next, rows: Math.min(windows * window, blocks - next) };
       next += wanted.rows;
       this.#stretches.set(slot, { id: ref.id, end: next, age: 0 });
-      this.#remember(ref.id, next);
+      this.#remember(ref.id, { row: next, indices });
       this.#options.fetch(
         slot,
         indices.map((index) => ({ ...rowsRange(ref, index, wanted), ...how(index) })),
@@ -145,10 +177,12 @@ export class ReadAhead {
     return undefined;
   }
 
-  #remember(id: DispersalId, row: number): void {
+  #remember(id: DispersalId, begun: Begun): void {
     this.#begun.delete(id);
-    this.#begun.set(id, row);
+    this.#begun.set(id, begun);
     const [oldest] = this.#begun.keys();
-    if (this.#begun.size > PACKS_REMEMBERED_MAX && oldest !== undefined) this.#begun.delete(oldest);
+    if (this.#begun.size <= PACKS_REMEMBERED_MAX || oldest === undefined) return;
+    this.#begun.delete(oldest);
+    this.#visits.delete(oldest);
   }
 }

@@ -25,15 +25,16 @@ import { loadNative } from "../../platform/native.ts";
 import { loadOwnerNames } from "../../platform/owners.ts";
 import {
   contentBytes,
+  contentItems,
   type Entry,
   EntryDecoder,
   EntryEncoder,
   type EntryRecord,
 } from "../../vault/entries.ts";
-import type { ReadPool } from "../epoch-reader.ts";
+import type { EpochReader, ReadPool } from "../epoch-reader.ts";
 import type { CreateTask, FillTask, ReadResult, WriteProblem } from "../read-messages.ts";
 import { type ApplyOptions, applyMetadata, createSpecial } from "./apply-metadata.ts";
-import { Assignment, type PackOf } from "./assignment.ts";
+import { Assignment } from "./assignment.ts";
 import type { PathMatcher } from "./patterns.ts";
 import { EXISTS, refusal } from "./write-files.ts";
 
@@ -48,8 +49,8 @@ export type RestoreProblem = WriteProblem & {
 
 export type RestoreFilesOptions = {
   readonly pool: ReadPool;
-  /** The ordinal of the pack that holds a chunk. */
-  readonly packOf: PackOf;
+  /** Where chunks lie. */
+  readonly stretches: EpochReader["stretches"];
   /** Absolute binary path of an existing directory. */
   readonly target: string;
   /** The target was made for this restore, so it takes the metadata of the part's root. */
@@ -104,9 +105,7 @@ export class RestoreFiles {
       asRoot: process.getuid?.() === 0,
       numericOwner: options.numericOwner,
     };
-    this.#assignment = new Assignment(options.pool.size, options.packOf, (worker, pack) =>
-      options.pool.plan(worker, pack),
-    );
+    this.#assignment = new Assignment(options.pool.size);
     this.#batches = Array.from({ length: options.pool.size }, () => ({
       records: new EntryEncoder(),
       files: 0,
@@ -160,6 +159,16 @@ export class RestoreFiles {
     if (file.entry.size > WHOLE_BYTES_MAX) await this.#fill(file);
   }
 
+  /** Who is to write content of so many bytes, which it is told of. */
+  #workerFor(content: readonly Uint8Array[], bytes: number): number {
+    const { stretches, pool } = this.#options;
+    const lies = stretches(chunksOf(content));
+    const worker = this.#assignment.workerFor(lies);
+    this.#assignment.add(worker, bytes);
+    pool.plan(worker, lies);
+    return worker;
+  }
+
   /** Hands the current file to the workers. */
   async #endFile(): Promise<void> {
     const file = this.#file;
@@ -167,14 +176,13 @@ export class RestoreFiles {
     if (!file) return;
     const { entry } = file;
     if (file.draft === undefined) {
-      const worker = this.#assignment.workerFor(file.content);
+      const worker = this.#workerFor(file.content, entry.size);
       const batch = this.#batches[worker];
       if (!batch) return;
       batch.records.entry(entry);
       for (const items of file.content) batch.records.content(items);
       batch.files++;
       batch.bytes += entry.size;
-      this.#assignment.add(worker, entry.size);
       if (batch.files >= BATCH_FILES_MAX || batch.bytes >= BATCH_BYTES_MAX) {
         await this.#sendBatch(worker);
       }
@@ -210,8 +218,7 @@ export class RestoreFiles {
     file.content = [];
     file.offset += bytes;
     if (content.length === 0) return;
-    const worker = this.#assignment.workerFor(content);
-    this.#assignment.add(worker, bytes);
+    const worker = this.#workerFor(content, bytes);
     await this.#send(worker, { type: "fill", path: draft, offset, content }, bytes, entry.path);
   }
 
@@ -440,6 +447,14 @@ export class RestoreFiles {
 
   #problem(path: string, kind: RestoreProblem["kind"], why: string): void {
     this.#options.onProblem({ path, shown: displayName(path), kind, why });
+  }
+}
+
+function* chunksOf(
+  content: readonly Uint8Array[],
+): Generator<{ readonly id: Uint8Array; readonly bytes: number }> {
+  for (const items of content) {
+    for (const item of contentItems(items)) if (item.type === "chunk") yield item;
   }
 }
 
