@@ -4,14 +4,14 @@
  */
 
 import { equalConstantTime } from "../crypto/bytes.ts";
-import { ExclaveError, isExclaveError } from "../errors.ts";
+import { ExclaveError } from "../errors.ts";
 import type { Catalog } from "../vault/catalog.ts";
 import { openStatement, openWrap, unwrapEpochKey } from "../vault/documents.ts";
 import type { Home } from "../vault/home.ts";
 import { parseId } from "../vault/identifiers.ts";
 import { openSites } from "../vault/open-sites.ts";
 import { recoveryKeyFromSeed } from "../vault/recovery-key.ts";
-import { documentIds, fetchDocument } from "../vault/site-documents.ts";
+import { namesAt, readEach } from "../vault/site-documents.ts";
 
 export type WrapsReport = {
   /** Epochs whose wrap opened and is the key that home uses. */
@@ -27,8 +27,10 @@ export async function checkWraps(options: {
   readonly register: string;
   readonly key: { readonly seed: Uint8Array; readonly state: string };
   readonly now: Date;
+  /** Told in a sentence of a site that is passed by. */
+  readonly onNotice?: (notice: string) => void;
 }): Promise<WrapsReport> {
-  const { home, catalog, key, now } = options;
+  const { home, catalog, key, now, onNotice } = options;
   if (key.state !== home.state) {
     throw new ExclaveError("foreign-state", "this recovery key belongs to another State");
   }
@@ -37,17 +39,15 @@ export async function checkWraps(options: {
   const id = parseId("RegisterId", register.id);
   const places = await openSites(home, register);
   const opened = new Map<string, Uint8Array>();
-  for (const wrap of await documentIds(places, "wrap")) {
-    try {
-      const bytes = await fetchDocument(places, "wrap", wrap);
+  // A wrap that does not open is as good as none; the epoch that has no other is named below.
+  await readEach(await namesAt(places, "wrap", { onNotice }), "wrap", {
+    onNotice,
+    take: (_, bytes) => {
       const { document } = openWrap(bytes, home.known);
-      if (document.register !== id || document.recipient !== "recovery") continue;
+      if (document.register !== id || document.recipient !== "recovery") return;
       opened.set(document.epochKeyId, unwrapEpochKey(document, kem));
-    } catch (error) {
-      // A wrap that does not open is as good as none; the epoch that has no other is named below.
-      if (!isExclaveError(error)) throw error;
-    }
-  }
+    },
+  });
   const failed: { epoch: number; why: string }[] = [];
   const good: number[] = [];
   const used = new Map(

@@ -46,7 +46,7 @@ export const checkCommand: MakeCommand = (terminal, setExit) =>
       const { report, wraps, ledger } = await withHome(async (home, catalog) => {
         // First: of a check that fails, too, it is to be known that the key was brought together.
         if (source) await record(home, source);
-        const opened = source && (await opens(home, catalog, register, source));
+        const opened = source && (await opens(terminal, home, catalog, register, source));
         const found = await check({
           home,
           catalog,
@@ -93,6 +93,7 @@ async function sourceOf(
 }
 
 async function opens(
+  terminal: Terminal,
   home: Home,
   catalog: Catalog,
   register: string,
@@ -100,7 +101,14 @@ async function opens(
 ): Promise<WrapsReport> {
   const seed = secretFor(home.charter.recovery.shares);
   try {
-    return await checkWraps({ home, catalog, register, key: { state, seed }, now: new Date() });
+    return await checkWraps({
+      home,
+      catalog,
+      register,
+      key: { state, seed },
+      now: new Date(),
+      onNotice: (notice) => terminal.notice(notice),
+    });
   } finally {
     wipe(seed);
   }

@@ -36,7 +36,8 @@ export const repairCommand: MakeCommand = (terminal, setExit) =>
                 () => `${progress.shards} shards made anew`,
               ),
           });
-          const documents = Object.fromEntries(await repairDocuments(places));
+          const copied = await repairDocuments(places, (notice) => terminal.notice(notice));
+          const documents = Object.fromEntries(copied);
           // What came into the ledger while a site was away.
           await withState(home, async () => {
             const all = await openAllSites(home);

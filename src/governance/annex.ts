@@ -21,9 +21,10 @@ import {
   signDocument,
 } from "../vault/documents.ts";
 import { type RegisterDetails, registerDetailsSchema, saveAnnex } from "../vault/home.ts";
+import type { DocumentId } from "../vault/identifiers.ts";
 import type { KnownState } from "../vault/known-state.ts";
 import type { SitePlace } from "../vault/open-sites.ts";
-import { documentIds, fetchDocument } from "../vault/site-documents.ts";
+import { fetchDocument, namesAt, readEach } from "../vault/site-documents.ts";
 
 const hex = (bytes: number) => z.string().regex(new RegExp(`^[0-9a-f]{${bytes * 2}}$`));
 
@@ -139,37 +140,61 @@ export async function openAnnexes(
   key: KemKeyPair,
   onNotice: (notice: string) => void,
 ): Promise<Annexes> {
-  const wanted = new Set(digests);
+  const leaveOut = (id: DocumentId, { message }: ExclaveError): void =>
+    onNotice(`annex/${id} was left out: ${message}`);
+  const byDigest = new Map<string, DocumentId[]>();
+  await readEach(await namesAt(places, "annex", { onNotice }), "annex", {
+    onNotice,
+    take: (id, bytes) => {
+      const { document } = openDocument("annex", bytes, agentKeys(known));
+      if (document.state !== known.id) return;
+      const same = byDigest.get(document.digest);
+      if (same) same.push(id);
+      else byDigest.set(document.digest, [id]);
+    },
+    onLeftOut: leaveOut,
+  });
   const inventory: RegisterDetails[] = [];
   const others: unknown[] = [];
-  const left = new Set(await documentIds(places, "annex", { onNotice }));
-  // Again, while an annex about people names another that it adds to, and that may have been passed by.
-  for (let named = true; named; ) {
-    named = false;
-    for (const id of left) {
-      try {
+  // Grows while an annex about people names another that it adds to.
+  const wanted = new Set(digests);
+  for (const digest of wanted) {
+    const content = await openFirst(
+      byDigest.get(digest) ?? [],
+      async (id) => {
         const bytes = await fetchDocument(places, "annex", id);
-        const { document } = openDocument("annex", bytes, agentKeys(known));
-        if (document.state !== known.id || !wanted.has(document.digest)) continue;
-        left.delete(id);
-        const content = openAnnex(document, key);
+        const opened = openAnnex(openDocument("annex", bytes, agentKeys(known)).document, key);
         await saveAnnex(home, id, bytes);
-        wanted.delete(document.digest);
-        const details = registerDetailsSchema.safeParse(content);
-        if (details.success) inventory.push(details.data);
-        else others.push(content);
-        const adds = readPeople(content)?.adds;
-        if (adds !== undefined) {
-          wanted.add(adds);
-          named = true;
-        }
-      } catch (error) {
-        if (!isExclaveError(error)) throw error;
-        left.delete(id);
-        onNotice(`annex/${id} was left out: ${error.message}`);
-      }
+        return opened;
+      },
+      leaveOut,
+    );
+    if (content === undefined) {
+      onNotice(`no site has the annex ${digest.slice(0, 16)}`);
+      continue;
+    }
+    const details = registerDetailsSchema.safeParse(content);
+    if (details.success) inventory.push(details.data);
+    else others.push(content);
+    const adds = readPeople(content)?.adds;
+    if (adds !== undefined) wanted.add(adds);
+  }
+  return { inventory, others };
+}
+
+/** What the first of these opens to; undefined when none does. */
+async function openFirst(
+  ids: readonly DocumentId[],
+  open: (id: DocumentId) => Promise<unknown>,
+  onLeftOut: (id: DocumentId, why: ExclaveError) => void,
+): Promise<unknown> {
+  for (const id of ids) {
+    try {
+      return await open(id);
+    } catch (error) {
+      if (!isExclaveError(error) || error.code === "bug") throw error;
+      onLeftOut(id, error);
     }
   }
-  for (const digest of wanted) onNotice(`no site has the annex ${digest.slice(0, 16)}`);
-  return { inventory, others };
+  return undefined;
 }

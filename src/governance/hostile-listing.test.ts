@@ -7,7 +7,7 @@ import { type HostileSite, hostileSite, namesWithoutEnd } from "../../test/suppo
 import { sha256 } from "../crypto/hash.ts";
 import { checkpointName } from "../ledger/at-sites.ts";
 import type { SitePlace } from "../vault/open-sites.ts";
-import { openAllSites, requireCurrent } from "./ledger-at-sites.ts";
+import { bringAll, openAllSites, requireCurrent } from "./ledger-at-sites.ts";
 import { takeObjections } from "./objections.ts";
 
 const state = async () => (await plainState()).copy(folder());
@@ -58,6 +58,20 @@ test("a site that holds nothing but junk where checkpoints are is as one that is
   const honest = await openAllSites(s.home);
   const held = await requireCurrent(s.home, [junk, ...honest]);
   assert.deepEqual([...held.keys()].toSorted(), honest.map(({ name }) => name).toSorted());
+});
+
+test("annexes without end at one site do not keep home from what it brings there", async () => {
+  const s = await state();
+  const { place } = flooding("annex");
+  const put: string[] = [];
+  const site = { ...place.site, put: async (name: string) => void put.push(name) };
+  await s.home.withGenerations((generations) => bringAll(s.home, generations, site));
+  for (const kind of ["annex", "charter", "checkpoint"]) {
+    assert.ok(
+      put.some((name) => name.startsWith(`${kind}/`)),
+      kind,
+    );
+  }
 });
 
 test("vetoes without end at one site cost home so many questions, and another site's veto comes in", async () => {

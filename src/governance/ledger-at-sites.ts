@@ -16,7 +16,7 @@ import type { Home } from "../vault/home.ts";
 import { type Generation, type LedgerDocumentKind, ledgerKeysOf } from "../vault/known-state.ts";
 import { isOpen, openSite, type SitePlace } from "../vault/open-sites.ts";
 import type { QuorumWriter } from "../vault/quorum-writer.ts";
-import { takeUnknown } from "../vault/site-documents.ts";
+import { documentIds, takeUnknown } from "../vault/site-documents.ts";
 import { catchUpHome } from "./catch-up.ts";
 import { askWitnesses } from "./witnessing.ts";
 
@@ -356,9 +356,8 @@ async function publishSuccessions(
 }
 
 async function publishAnnexes(home: Home, site: Site): Promise<void> {
-  const there = new Set<string>();
-  for await (const name of site.list("annex")) there.add(name);
+  const there = await documentIds([{ name: site.identity.name, site }], "annex");
   for (const { id, bytes } of await home.annexes()) {
-    if (!there.has(`annex/${id}`)) await site.put(`annex/${id}`, [bytes]);
+    if (!there.has(id)) await site.put(`annex/${id}`, [bytes]);
   }
 }

@@ -21,8 +21,12 @@ const HASH_DIGITS = 16;
 const CHECKPOINT_NAME = /^checkpoint\/([0-9a-f]{8})\.(0|[1-9][0-9]{0,15})\.([0-9a-f]{16})$/;
 /** Names of checkpoints that turn out to be none, before a site is said to hold junk. */
 export const JUNK_MAX = 64;
-/** A checkpoint an hour for a century. */
+/** Of one ledger, a checkpoint an hour for a century. */
 const NAMES_MAX = 1_000_000;
+/** Of whatever ledgers: a site that enforces takes notes of ones that it does not know, and not so many in a month. */
+const LISTED_MAX = 2_000_000;
+/** In which a site names them, and gives one: a million take seven minutes at a megabit a second. */
+const ANSWER_MS_MAX = 10 * 60_000;
 /** Files that are written to one site at once. */
 const FILES_AT_ONCE = 8;
 
@@ -45,14 +49,18 @@ export type SignedHead = { readonly head: TreeHead; readonly checkpoint: Uint8Ar
 
 /**
  * The checkpoint of most entries that a site holds; undefined when it holds none. What is named as one
- * and is not is passed over. Rejects with `site-unavailable`, and with `altered` when a site holds more
- * junk than anybody makes by accident.
+ * and is not is passed over. Rejects with `site-unavailable`, as `namedCheckpoints` does and when the site takes as
+ * long to give one, and with `altered` when it holds more junk than anybody makes by accident.
+ *
+ * @param clockMs for tests: milliseconds since any moment
  */
 export async function newestAt(
   site: Site,
   keys: LedgerVerifierKeys,
+  clockMs = nowMs,
 ): Promise<SignedHead | undefined> {
-  const names = await namedCheckpoints(site, keys);
+  const names = await namedCheckpoints(site, keys, clockMs);
+  const untilMs = clockMs() + ANSWER_MS_MAX;
   let junk = 0;
   for (const { name } of names.toSorted((a, b) => b.size - a.size || (a.name < b.name ? -1 : 1))) {
     try {
@@ -61,6 +69,7 @@ export async function newestAt(
       if (!isExclaveError(error) || error.code === "site-unavailable") throw error;
     }
     if (++junk >= JUNK_MAX) throw holdsJunk(site);
+    if (clockMs() > untilMs) throw passedBy(site, "takes too long to give a checkpoint");
   }
   return undefined;
 }
@@ -156,18 +165,28 @@ export function fetchFrom(
 
 export type NamedCheckpoint = { readonly name: string; readonly size: number };
 
-/** What a site names as checkpoints of the ledger: nothing more is known of them than their names. */
+/**
+ * What a site names as checkpoints of the ledger: nothing more is known of them than their names. Rejects with
+ * `site-unavailable`, also when it names more checkpoints than there can be, of any ledger, or takes too long for it.
+ *
+ * @param clockMs for tests: milliseconds since any moment
+ */
 export async function namedCheckpoints(
   site: Site,
   keys: LedgerVerifierKeys,
+  clockMs = nowMs,
 ): Promise<readonly NamedCheckpoint[]> {
   const digits = originDigits(keys[0].name);
+  const untilMs = clockMs() + ANSWER_MS_MAX;
   const names: NamedCheckpoint[] = [];
+  let listed = 0;
   for await (const name of site.list("checkpoint")) {
+    if (clockMs() > untilMs) throw passedBy(site, "takes too long to name its checkpoints");
     const [, origin, size] = CHECKPOINT_NAME.exec(name) ?? [];
-    if (origin !== digits) continue;
-    if (names.length >= NAMES_MAX) throw holdsJunk(site);
-    names.push({ name, size: Number(size) });
+    if (origin === digits) names.push({ name, size: Number(size) });
+    if (++listed > LISTED_MAX || names.length > NAMES_MAX) {
+      throw passedBy(site, "names more checkpoints than there can be");
+    }
   }
   return names;
 }
@@ -184,6 +203,17 @@ export async function readCheckpoint(
     throw new ExclaveError("altered", `${name} is another checkpoint than its name says`);
   }
   return { head, checkpoint };
+}
+
+function passedBy(site: Site, why: string): ExclaveError {
+  return new ExclaveError(
+    "site-unavailable",
+    `site ${site.identity.name} ${why}: it is passed by, as one that is away, and the other sites are asked as ever. Ask its operator why`,
+  );
+}
+
+function nowMs(): number {
+  return performance.now();
 }
 
 function holdsJunk(site: Site): ExclaveError {

@@ -125,6 +125,72 @@ test("every site answers with its newest checkpoint, with none, or with why it d
   await assert.rejects(headsAt([{ name: "kn", site: bug }], keys), /a mistake/);
 });
 
+/** A site that names checkpoints of a ledger, of sizes from 1 on, and gives none. */
+async function flooding(folder: string, origin: string, count: number, onName = (): void => {}) {
+  const head = { origin, size: 0, root: new Uint8Array(32) };
+  const [before, after] = checkpointName(head, utf8("junk")).split(".0.");
+  let asked = 0;
+  const list = (): AsyncIterable<string> => {
+    let size = 0;
+    const next = async (): Promise<IteratorResult<string>> => {
+      onName();
+      if (size === count) return { done: true, value: undefined };
+      return { done: false, value: `${before}.${++size}.${after}` };
+    };
+    return { [Symbol.asyncIterator]: () => ({ next }) };
+  };
+  const stat = async (): Promise<undefined> => void asked++;
+  const site = altered(await siteIn(folder, "flood"), { list, stat });
+  return { site, asked: () => asked };
+}
+
+for (const [which, origin] of [
+  ["the ledger", ORIGIN],
+  ["another ledger", "exclave.example/elsewhere/1"],
+] as const) {
+  test(`a site that names checkpoints of ${which} without end is as one that is away, and hides no other`, async (t) => {
+    const folder = temporaryFolder(t);
+    const good = await siteIn(folder, "bb");
+    const head = signed(logIn(t, folder, "log"), 12);
+    await good.put(checkpointName(head.head, head.checkpoint), [head.checkpoint]);
+    const { site, asked } = await flooding(folder, origin, Number.POSITIVE_INFINITY);
+    const sites = [
+      { name: "flood", site },
+      { name: "bb", site: good },
+    ];
+    const [flood, other] = await headsAt(sites, keys);
+    assert.match(
+      flood && "unavailable" in flood ? flood.unavailable : "",
+      /^site flood names more checkpoints than there can be: .*operator why$/,
+    );
+    assert.deepEqual(other, { site: "bb", signed: head });
+    assert.equal(asked(), 0);
+  });
+}
+
+test("a site that takes too long to name its checkpoints, or to give one, is as one that is away", async (t) => {
+  const folder = temporaryFolder(t);
+  let hours = 0;
+  const clockMs = (): number => hours * 3_600_000;
+  const elsewhere = "exclave.example/elsewhere/1";
+  const naming = await flooding(folder, elsewhere, 3, () => void hours++);
+  await assert.rejects(newestAt(naming.site, keys, clockMs), {
+    code: "site-unavailable",
+    message: /^site flood takes too long to name its checkpoints: /,
+  });
+  const { site } = await flooding(temporaryFolder(t), ORIGIN, 3);
+  const giving = altered(site, {
+    stat: async () => {
+      hours++;
+      return undefined;
+    },
+  });
+  await assert.rejects(newestAt(giving, keys, clockMs), {
+    code: "site-unavailable",
+    message: /^site flood takes too long to give a checkpoint: /,
+  });
+});
+
 test("a log is brought to the published ledger from nothing and from behind, and home goes on from there", async (t) => {
   const folder = temporaryFolder(t);
   const sites = [await siteIn(folder, "bb"), await siteIn(folder, "kn")];

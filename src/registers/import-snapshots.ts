@@ -19,11 +19,8 @@ import {
 import { type KnownState, statementTimes } from "../vault/known-state.ts";
 import { decodeManifest } from "../vault/manifest.ts";
 import type { SitePlace } from "../vault/open-sites.ts";
-import { documentIds, fetchDocument } from "../vault/site-documents.ts";
+import { allNames, fetchDocument, namesAt, readEach } from "../vault/site-documents.ts";
 import { EpochReader, segmentFileName, startReadPool } from "./epoch-reader.ts";
-
-/** What could not be believed or read; each is said, none stops the rest. */
-export type ImportProblem = { readonly document: string; readonly why: string };
 
 export type ImportOptions = {
   readonly known: KnownState;
@@ -42,31 +39,31 @@ export type ImportOptions = {
     epoch: number,
     epochKeyId: string,
   ) => Promise<Uint8Array | undefined>;
-  readonly onProblem: (problem: ImportProblem) => void;
+  /** Told in a sentence of each thing that could not be believed or read; none stops the rest. */
+  readonly onNotice: (notice: string) => void;
 };
 
 /** Imports every statement that the catalog does not have. Returns how many snapshots came in. */
 export async function importSnapshots(options: ImportOptions): Promise<number> {
-  const { catalog, known, places, onProblem } = options;
+  const { catalog, known, places, onNotice } = options;
   const fresh = new Map<DocumentId, Fresh>();
-  for (const object of await unknownStatements(options)) {
-    const other = catalog.otherStatement(object);
-    if (options.register !== undefined && other !== undefined && other !== options.register)
-      continue;
-    try {
-      const envelope = await fetchDocument(places, "statement", object);
+  const named = await namesAt(places, "statement", { onNotice });
+  await readEach(named, "statement", {
+    ids: unknownStatements(options, allNames(named)),
+    onNotice,
+    take: (object, envelope) => {
       const opened = openStatement(envelope, known);
       const register = parseId("RegisterId", opened.document.register);
       if (options.register !== undefined && register !== options.register) {
         catalog.addOtherStatement(object, register);
-        continue;
+        return;
       }
       // The same statement in another envelope is no other recovery point.
       if (catalog.hasSnapshot(opened.payloadId)) catalog.addKnownStatement(object);
       else if (!fresh.has(opened.payloadId)) {
         const quarantined = doubtOf(options, opened);
         if (quarantined !== undefined) {
-          onProblem({ document: `statement/${object}`, why: `it is set aside: ${quarantined}` });
+          onNotice(leftOut(`statement/${object}`, `it is set aside: ${quarantined}`));
         }
         fresh.set(opened.payloadId, {
           opened,
@@ -74,11 +71,9 @@ export async function importSnapshots(options: ImportOptions): Promise<number> {
           ...(quarantined === undefined ? {} : { quarantined }),
         });
       }
-    } catch (error) {
-      if (!isExclaveError(error)) throw error;
-      onProblem({ document: `statement/${object}`, why: error.message });
-    }
-  }
+    },
+    onLeftOut: (object, { message }) => onNotice(leftOut(`statement/${object}`, message)),
+  });
   const byEpoch = Map.groupBy(
     fresh.values(),
     ({ opened: { document } }) => `${document.register}/${document.epoch}`,
@@ -98,17 +93,22 @@ export async function importSnapshots(options: ImportOptions): Promise<number> {
  * Statements that the catalog does not have, those that the ledger has first: anybody can put what an agent
  * signed into another envelope, and that one must not stand for the statement.
  */
-async function unknownStatements({
-  catalog,
-  loggedAt,
-  places,
-}: ImportOptions): Promise<readonly DocumentId[]> {
-  const ids = [...(await documentIds(places, "statement"))];
-  const unknown = ids.filter((id) => !catalog.isKnownStatement(id));
+function unknownStatements(
+  { catalog, loggedAt, register }: ImportOptions,
+  ids: ReadonlySet<DocumentId>,
+): readonly DocumentId[] {
+  const unknown = [...ids].filter((id) => {
+    const other = register === undefined ? undefined : catalog.otherStatement(id);
+    return !catalog.isKnownStatement(id) && (other === undefined || other === register);
+  });
   const { true: logged = [], false: others = [] } = Object.groupBy(unknown, (id) =>
     loggedAt(id) === undefined ? "false" : "true",
   );
   return [...logged, ...others];
+}
+
+function leftOut(document: string, why: string): string {
+  return `${document} was left out: ${why}`;
 }
 
 /**
@@ -121,7 +121,7 @@ export async function importForHome(
   places: readonly SitePlace[],
   register: RegisterId,
   now: Date,
-  onProblem: ImportOptions["onProblem"],
+  onNotice: ImportOptions["onNotice"],
 ): Promise<void> {
   const own: DocumentId[] = [];
   await home.withGenerations((generations) =>
@@ -138,7 +138,7 @@ export async function importForHome(
       places,
       register,
       epochKey: (id, epoch) => home.epochKey(id, epoch),
-      onProblem,
+      onNotice,
     }),
   );
   if (own.length === 0) return;
@@ -196,7 +196,7 @@ function sequenceOf({ opened }: Fresh): number {
  * statement names. Statements that name another are left out.
  */
 function withOneKey(
-  { catalog, known, onProblem }: ImportOptions,
+  { catalog, known, onNotice }: ImportOptions,
   statements: readonly Fresh[],
 ): readonly Fresh[] {
   const [first] = statements;
@@ -208,8 +208,7 @@ function withOneKey(
     : first.opened.document;
   return statements.filter(({ opened }) => {
     const same = opened.document.epochKeyId === keyId;
-    if (!same)
-      onProblem({ document: `statement/${opened.id}`, why: "it names a second key of its epoch" });
+    if (!same) onNotice(leftOut(`statement/${opened.id}`, "it names a second key of its epoch"));
     return same;
   });
 }
@@ -217,7 +216,7 @@ function withOneKey(
 async function importEpoch(options: ImportOptions, statements: readonly Fresh[]): Promise<number> {
   const [first] = statements;
   if (!first) return 0;
-  const { catalog, places, onProblem } = options;
+  const { catalog, places, onNotice } = options;
   const context = epochOf(first.opened.document);
   for (const statement of statements) {
     const { opened } = statement;
@@ -231,18 +230,19 @@ async function importEpoch(options: ImportOptions, statements: readonly Fresh[])
         );
       } catch (error) {
         if (!isExclaveError(error)) throw error;
-        const document = `manifest/${manifest} of statement/${opened.id}`;
-        onProblem({ document, why: error.message });
+        onNotice(leftOut(`manifest/${manifest} of statement/${opened.id}`, error.message));
       }
     }
   }
   const { epochKeyId } = first.opened.document;
   const key = await options.epochKey(context.register, context.epoch, epochKeyId);
   if (!key || epochKeyIdOf(key, context) !== epochKeyId) {
-    onProblem({
-      document: `epoch ${context.epoch} of register ${context.register}`,
-      why: "its key is not here, so its recovery points cannot be opened",
-    });
+    onNotice(
+      leftOut(
+        `epoch ${context.epoch} of register ${context.register}`,
+        "its key is not here, so its recovery points cannot be opened",
+      ),
+    );
     return 0;
   }
   const startPool = () =>
@@ -264,7 +264,7 @@ async function importEpoch(options: ImportOptions, statements: readonly Fresh[])
 }
 
 async function importRoots(
-  { catalog, onProblem }: ImportOptions,
+  { catalog, onNotice }: ImportOptions,
   reader: EpochReader,
   context: EpochContext,
   statements: readonly Fresh[],
@@ -298,7 +298,7 @@ async function importRoots(
       imported++;
     } catch (error) {
       if (!isExclaveError(error)) throw error;
-      onProblem({ document: `statement/${id}`, why: error.message });
+      onNotice(leftOut(`statement/${id}`, error.message));
     }
   }
   return imported;

@@ -24,7 +24,7 @@ import { MANIFEST_ROW_BYTES, writeManifestRow } from "../vault/manifest.ts";
 import { isOpen, openSites, type SitePlace } from "../vault/open-sites.ts";
 import { PouchBook } from "../vault/pouch-book.ts";
 import { shardBytes, shardName } from "../vault/shard.ts";
-import { documentIds, fetchDocument } from "../vault/site-documents.ts";
+import { allNames, documentIds, namesAt, readEach } from "../vault/site-documents.ts";
 import { type ReadPool, startReadPool } from "./epoch-reader.ts";
 import { listHeldAt } from "./known-packs.ts";
 import { defaultWorkers } from "./seal-session.ts";
@@ -168,15 +168,15 @@ async function packDocuments(
   if (why !== undefined) throw new ExclaveError("disk-full", `the pouch cannot be packed: ${why}`);
   for (const kind of DOCUMENT_KINDS) {
     const there = await documentIds([{ name: site, site: pouch.objects }], kind);
-    for (const id of await documentIds(places, kind)) {
-      if (there.has(id)) continue;
-      try {
-        await pouch.objects.put(`${kind}/${id}`, [await fetchDocument(places, kind, id)]);
-      } catch (error) {
-        // Junk that no site has as its name says is not spread.
-        if (!isExclaveError(error, "not-found")) throw error;
-      }
-    }
+    const named = await namesAt(places, kind);
+    await readEach(named, kind, {
+      ids: [...allNames(named)].filter((id) => !there.has(id)),
+      take: (id, bytes) => pouch.objects.put(`${kind}/${id}`, [bytes]),
+      // Junk that no site has as its name says is not spread.
+      onLeftOut: (_, error) => {
+        if (error.code !== "not-found") throw error;
+      },
+    });
   }
 }
 

@@ -81,9 +81,7 @@ async function rebuildRegister(
 ): Promise<void> {
   const places = await openSites(home, register);
   const id = parseId("RegisterId", register.id);
-  await importForHome(home, catalog, places, id, now, ({ document, why }) =>
-    problem(`${document} was left out: ${why}`),
-  );
+  await importForHome(home, catalog, places, id, now, problem);
   const epoch = await openEpoch(home, register, now);
   const newest = catalog.latestSnapshot(id);
   if (!epoch || newest?.epoch !== epoch.context.epoch) return;

@@ -49,7 +49,7 @@ import {
 import { isOpen, readMarkerOf, readSiteDocument, type SitePlace } from "../vault/open-sites.ts";
 import { type RecoveryKey, recoveryKeyFromSeed } from "../vault/recovery-key.ts";
 import { formatSiteAddress, openAt, parseSiteAddress } from "../vault/site-address.ts";
-import { documentIds, fetchDocument } from "../vault/site-documents.ts";
+import { allNames, namesAt, readEach } from "../vault/site-documents.ts";
 import { importSnapshots, suspicionOf } from "./import-snapshots.ts";
 import { rootOf } from "./snapshots.ts";
 
@@ -174,7 +174,7 @@ async function recoverInto(
       cachePath: draft.cachePath,
       places,
       epochKey: async (register, epoch, id) => keys.get(keyName(register, epoch, id)),
-      onProblem: ({ document, why }) => onNotice(`${document} was left out: ${why}`),
+      onNotice,
     });
     registers = registersOf(catalog, known);
     await requireWhole(options, places, known, loggedAt, registers);
@@ -425,17 +425,16 @@ async function unwrapAll(
   onNotice: (notice: string) => void,
 ): Promise<ReadonlyMap<string, Uint8Array>> {
   const keys = new Map<string, Uint8Array>();
-  for (const id of await documentIds(places, "wrap", { onNotice })) {
-    try {
-      const { document } = openWrap(await fetchDocument(places, "wrap", id), known);
-      if (document.recipient !== "recovery") continue;
+  await readEach(await namesAt(places, "wrap", { onNotice }), "wrap", {
+    onNotice,
+    take: (_, bytes) => {
+      const { document } = openWrap(bytes, known);
+      if (document.recipient !== "recovery") return;
       const { register, epoch } = epochOf(document);
       keys.set(keyName(register, epoch, document.epochKeyId), unwrapEpochKey(document, kem));
-    } catch (error) {
-      if (!isExclaveError(error)) throw error;
-      onNotice(`wrap/${id} was left out: ${error.message}`);
-    }
-  }
+    },
+    onLeftOut: (id, { message }) => onNotice(`wrap/${id} was left out: ${message}`),
+  });
   return keys;
 }
 
@@ -455,19 +454,19 @@ async function requireWhole(
   registers: readonly RegisterConfig[],
 ): Promise<void> {
   const spoken = new Set<string>();
-  for (const object of await documentIds(places, "statement", { onNotice })) {
-    try {
-      const bytes = await fetchDocument(places, "statement", object);
-      const { id, document } = openStatement(bytes, known);
+  const named = await namesAt(places, "statement", { onNotice });
+  await readEach(named, "statement", {
+    // What is set aside keeps nobody from taking over.
+    ids: [...allNames(named)].filter((id) => loggedAt(id) !== undefined),
+    onNotice,
+    take: (id, bytes) => {
+      const { document } = openStatement(bytes, known);
       const at = loggedAt(id);
-      // What is set aside, or of no register that the State ever had, keeps nobody from taking over.
-      if (!at || suspicionOf(known, document, at) !== undefined) continue;
+      if (!at || suspicionOf(known, document, at) !== undefined) return;
+      // Nor what is of no register that the State ever had.
       if (hadRegister(known, document.register)) spoken.add(document.register);
-    } catch (error) {
-      // Forged or damaged: said when it was imported.
-      if (!isExclaveError(error)) throw error;
-    }
-  }
+    },
+  });
   const missing = [...spoken].filter((id) => !registers.some((register) => register.id === id));
   if (missing.length === 0) return;
   const which = `${missing.length} of ${spoken.size} registers cannot be opened from these sites (the reasons are named above)`;

@@ -10,7 +10,7 @@ import { parseId } from "../vault/identifiers.ts";
 import { MANIFEST_ROW_BYTES, writeManifestRow } from "../vault/manifest.ts";
 import { isOpen, type SitePlace } from "../vault/open-sites.ts";
 import { shardName } from "../vault/shard.ts";
-import { documentIds, fetchDocument } from "../vault/site-documents.ts";
+import { allNames, namesAt, readEach } from "../vault/site-documents.ts";
 import { type ReadPool, startReadPool } from "./epoch-reader.ts";
 import { defaultWorkers } from "./seal-session.ts";
 
@@ -42,28 +42,36 @@ export async function repairShards(options: RepairOptions): Promise<RepairReport
   return run.report();
 }
 
-/** Copies every document that some open site has to those that have it not. */
+/**
+ * Copies every document that some open site has to those that have it not.
+ *
+ * @param onNotice told of a site that is passed by
+ */
 export async function repairDocuments(
   places: readonly SitePlace[],
+  onNotice?: (notice: string) => void,
 ): Promise<ReadonlyMap<string, number>> {
   const copied = new Map<string, number>();
   for (const kind of OBJECT_KINDS) {
     if (kind === "shard" || kind === "site") continue;
-    const all = await documentIds(places, kind);
-    for (const place of places) {
-      if (!isOpen(place)) continue;
-      const own = await documentIds([place], kind);
-      for (const id of all) {
-        if (own.has(id)) continue;
-        try {
-          await place.site.put(`${kind}/${id}`, [await fetchDocument(places, kind, id)]);
-          copied.set(place.name, (copied.get(place.name) ?? 0) + 1);
-        } catch (error) {
-          // Junk that no site has as its name says is not spread; a site that fails now is named by status.
-          if (!isExclaveError(error)) throw error;
+    const named = await namesAt(places, kind, { onNotice });
+    await readEach(named, kind, {
+      // Junk that no site has as its name says is not spread.
+      ids: [...allNames(named)].filter((id) => named.some(({ ids }) => !ids.has(id))),
+      onNotice,
+      take: async (id, bytes) => {
+        for (const { place, ids } of named) {
+          if (ids.has(id)) continue;
+          try {
+            await place.site.put(`${kind}/${id}`, [bytes]);
+            copied.set(place.name, (copied.get(place.name) ?? 0) + 1);
+          } catch (error) {
+            // A site that fails now is named by status.
+            if (!isExclaveError(error)) throw error;
+          }
         }
-      }
-    }
+      },
+    });
   }
   return copied;
 }

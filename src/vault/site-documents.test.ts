@@ -5,7 +5,14 @@ import { type HostileSite, hostileSite, namesWithoutEnd } from "../../test/suppo
 import { toHex } from "../crypto/bytes.ts";
 import { sha256 } from "../crypto/hash.ts";
 import { ExclaveError } from "../errors.ts";
-import { documentIds, NAMES_PER_SITE_MAX, takeUnknown } from "./site-documents.ts";
+import {
+  allNames,
+  documentIds,
+  NAMES_PER_SITE_MAX,
+  namesAt,
+  readEach,
+  takeUnknown,
+} from "./site-documents.ts";
 
 const KIND = "succession";
 const PER_SITE_MAX = 20;
@@ -153,4 +160,80 @@ test("a site that gives what it names too slowly is left, and the others are not
   assert.ok(asked < PER_SITE_MAX, `${asked}`);
   assert.match(notices.join("\n"), /takes too long to give what it names/);
   assert.deepEqual((await taken([HONEST, slow])).ids, IDS.toSorted());
+});
+
+/** Reads all that the sites name; each question takes so many of the site's own minutes. */
+async function read(sites: readonly (HostileSite & { readonly minutes?: number })[]) {
+  let minutesGone = 0;
+  const asked = sites.map(() => 0);
+  const places = sites.map(({ names, give, minutes = 0 }, i) =>
+    hostileSite(`site-${i}`, {
+      names,
+      give: (name) => {
+        asked[i] = (asked[i] ?? 0) + 1;
+        minutesGone += minutes;
+        return give?.(name);
+      },
+    }),
+  );
+  const [ids, leftOut, notices]: [string[], string[], string[]] = [[], [], []];
+  await readEach(await namesAt(places, KIND), KIND, {
+    take: (id, bytes) => {
+      assert.equal(idOf(bytes), id);
+      ids.push(id);
+    },
+    onLeftOut: (id) => leftOut.push(id),
+    onNotice: (notice) => notices.push(notice),
+    clockMs: () => minutesGone * 60_000,
+  });
+  return { ids: ids.toSorted(), leftOut, notices, asked };
+}
+
+test("names that nobody can give cost so much time of the site that planted them, and hide nothing of another", async () => {
+  const planted = [...namesWithoutEnd(50_000)];
+  const liar = { names: () => [...planted, ...IDS], minutes: 1 };
+  // Whoever plants them comes first, and so do they.
+  const { ids, leftOut, notices, asked } = await read([liar, HONEST, { ...HONEST, minutes: 1 }]);
+  assert.deepEqual(ids, IDS.toSorted());
+  assert.equal(asked[0], 6);
+  assert.equal(leftOut.length, 6);
+  assert.equal(notices.length, 1);
+  assert.match(
+    notices[0] ?? "",
+    /^site site-0 does not give 6 objects of the kind succession that it names, and was not asked for 49994 more, /,
+  );
+});
+
+test("a name is asked for where it is named, and first of the site that has taken least time", async () => {
+  const slow = { ...HONEST, minutes: 1 };
+  const elsewhere = { ...HONEST, names: () => namesWithoutEnd(1) };
+  const { ids, asked } = await read([slow, HONEST, { ...elsewhere, minutes: 1 }]);
+  assert.deepEqual(ids, IDS.toSorted());
+  // Each document is two questions: how large it is, and its bytes.
+  assert.deepEqual(asked, [2, 2 * (IDS.length - 1), 1]);
+});
+
+test("a site with many damaged documents is read to the end where that takes no time", async () => {
+  const damaged = [...namesWithoutEnd(1500)];
+  const { ids, leftOut, notices } = await read([{ ...HONEST, names: () => [...damaged, ...IDS] }]);
+  assert.deepEqual(ids, IDS.toSorted());
+  assert.equal(leftOut.length, 1000);
+  assert.match(notices.join(), /^site site-0 does not give 1500 .* was not asked for 0 more/);
+});
+
+test("a document that is refused leaves the others alone, and a mistake in the program ends the reading", async () => {
+  const named = await namesAt([hostileSite("honest", HONEST)], KIND);
+  const [bad, ...good] = [...allNames(named)];
+  const [taken, leftOut]: [string[], string[]] = [[], []];
+  const reading = (error: Error) => ({
+    take: (id: string) => {
+      if (id === bad) throw error;
+      taken.push(id);
+    },
+    onLeftOut: (id: string) => void leftOut.push(id),
+  });
+  await readEach(named, KIND, reading(new ExclaveError("untrusted", "signed by nobody")));
+  assert.deepEqual([taken, leftOut], [good, [bad]]);
+  await assert.rejects(readEach(named, KIND, reading(new ExclaveError("bug", "oh"))), /oh/);
+  await assert.rejects(readEach(named, KIND, reading(new TypeError("oh"))), /oh/);
 });

@@ -12,6 +12,10 @@ export const NAMES_PER_SITE_MAX = 1_000_000;
 const LIST_MS_MAX = 30 * 60_000;
 /** The same for one that names and gives what few are expected of. */
 const TAKE_MS_MAX = 5 * 60_000;
+/** What may be lost with one site over documents of a kind that it names and does not give. */
+const NOT_GIVEN_MS_MAX = 5 * 60_000;
+/** Of these so many are told one by one. */
+const NOT_GIVEN_TOLD_MAX = 1000;
 /** Documents that are read from one site at once. */
 const READ_AT_ONCE = 8;
 
@@ -22,28 +26,136 @@ export type Asking = {
   readonly clockMs?: () => number;
 };
 
+/** What one site names of a kind. */
+export type NamedAt = { readonly place: OpenPlace; readonly ids: ReadonlySet<DocumentId> };
+
 /**
- * Names of all documents of a kind at any of the sites, without the kind. A site that names more than
+ * Names of all documents of a kind at each of the sites, without the kind. A site that names more than
  * `NAMES_PER_SITE_MAX`, or takes half an hour for it, is as one that cannot list.
  */
-export async function documentIds(
+export async function namesAt(
   places: readonly SitePlace[],
   kind: ObjectKind,
   asking: Asking = {},
-): Promise<ReadonlySet<DocumentId>> {
-  const listed = await Promise.all(
+): Promise<readonly NamedAt[]> {
+  return Promise.all(
     places.filter(isOpen).map(async (place) => {
       const ids = new Set<DocumentId>();
       const isWhole = await listInto(place, kind, { ...asking, msMax: LIST_MS_MAX }, (id) => {
         ids.add(id);
         return true;
       });
-      return isWhole ? ids : new Set<DocumentId>();
+      return { place, ids: isWhole ? ids : new Set<DocumentId>() };
     }),
   );
+}
+
+/** What any of the sites names. */
+export function allNames(named: readonly NamedAt[]): ReadonlySet<DocumentId> {
   const all = new Set<DocumentId>();
-  for (const ids of listed) for (const id of ids) all.add(id);
+  for (const { ids } of named) for (const id of ids) all.add(id);
   return all;
+}
+
+/** Names of all documents of a kind at any of the sites: see `namesAt`. */
+export async function documentIds(
+  places: readonly SitePlace[],
+  kind: ObjectKind,
+  asking: Asking = {},
+): Promise<ReadonlySet<DocumentId>> {
+  return allNames(await namesAt(places, kind, asking));
+}
+
+export type Reading = Asking & {
+  /** Which of the names, in this order; all unless told. */
+  readonly ids?: Iterable<DocumentId>;
+  /** Given each in turn, with the bytes that its name says. */
+  readonly take: (id: DocumentId, bytes: Uint8Array) => void | Promise<void>;
+  /** Told what no site gives, and what `take` rejects with of a document; what it throws ends the reading. */
+  readonly onLeftOut?: (id: DocumentId, why: ExclaveError) => void;
+};
+
+/**
+ * Reads what the sites name, one after another: each document from a site that names it, and of several from the one
+ * that has taken least time. A site that has lost five minutes over what it names and does not give is asked for no
+ * more of it, so that names which somebody planted hold nobody up; the notice says of how many.
+ */
+export async function readEach(
+  named: readonly NamedAt[],
+  kind: ObjectKind,
+  reading: Reading,
+): Promise<void> {
+  const { ids = allNames(named), take, onLeftOut = ignore, onNotice = ignore } = reading;
+  const sources = named.map((one) => new Source(one, reading.clockMs ?? nowMs));
+  let notGiven = 0;
+  for (const id of ids) {
+    const naming = sources.filter((source) => source.ids.has(id));
+    const asked = naming.filter((source) => !source.isGivenUp);
+    if (asked.length === 0) {
+      for (const source of naming) source.passedBy++;
+      continue;
+    }
+    try {
+      const bytes = await firstGiven(asked, kind, id);
+      if (bytes) await take(id, bytes);
+      else if (++notGiven <= NOT_GIVEN_TOLD_MAX) onLeftOut(id, notFound(kind, id));
+    } catch (error) {
+      if (!isExclaveError(error) || error.code === "bug") throw error;
+      onLeftOut(id, error);
+    }
+  }
+  for (const { name, notGiven: lost, passedBy } of sources) {
+    if (passedBy === 0 && lost <= NOT_GIVEN_TOLD_MAX) continue;
+    onNotice(
+      `site ${name} does not give ${lost} objects of the kind ${kind} that it names, and was not asked for ${passedBy} more, which no other site gives: they are left out. Ask its operator why`,
+    );
+  }
+}
+
+/** A site that is read from, and what that has cost so far. */
+class Source {
+  readonly name: string;
+  readonly ids: ReadonlySet<DocumentId>;
+  spentMs = 0;
+  notGiven = 0;
+  passedBy = 0;
+  readonly #site: Site;
+  readonly #clockMs: () => number;
+  #lostMs = 0;
+
+  constructor({ place, ids }: NamedAt, clockMs: () => number) {
+    this.name = place.name;
+    this.ids = ids;
+    this.#site = place.site;
+    this.#clockMs = clockMs;
+  }
+
+  get isGivenUp(): boolean {
+    return this.#lostMs > NOT_GIVEN_MS_MAX;
+  }
+
+  async read(kind: ObjectKind, id: DocumentId): Promise<Uint8Array | undefined> {
+    const sinceMs = this.#clockMs();
+    const bytes = await readNamed(this.#site, kind, id);
+    const tookMs = this.#clockMs() - sinceMs;
+    this.spentMs += tookMs;
+    if (bytes) return bytes;
+    this.#lostMs += tookMs;
+    this.notGiven++;
+    return undefined;
+  }
+}
+
+async function firstGiven(
+  sources: readonly Source[],
+  kind: ObjectKind,
+  id: DocumentId,
+): Promise<Uint8Array | undefined> {
+  for (const source of sources.toSorted((a, b) => a.spentMs - b.spentMs)) {
+    const bytes = await source.read(kind, id);
+    if (bytes) return bytes;
+  }
+  return undefined;
 }
 
 export type Unknown = Asking & {
@@ -162,7 +274,11 @@ export async function fetchDocument(
     const bytes = await readNamed(place.site, kind, id);
     if (bytes) return bytes;
   }
-  throw new ExclaveError("not-found", `no site has ${kind} ${id} as its name says`);
+  throw notFound(kind, id);
+}
+
+function notFound(kind: ObjectKind, id: DocumentId): ExclaveError {
+  return new ExclaveError("not-found", `no site has ${kind} ${id} as its name says`);
 }
 
 /** A document from one site, with the bytes that its name says; undefined when the site does not give it so. */
