@@ -1,7 +1,6 @@
 /** The alarm: home is silent, or a ledger has forked. Told to people in the ways that the operator has set up. */
 import { spawn } from "node:child_process";
 import { setTimeout as delay } from "node:timers/promises";
-import { createTransport } from "nodemailer";
 import type { Logger } from "pino";
 import { ExclaveError } from "../errors.ts";
 import { readPrivateText } from "./folder.ts";
@@ -166,6 +165,8 @@ async function toEmail({
   if (passwordFile !== undefined && password === undefined) {
     throw new ExclaveError("usage", `the password file ${passwordFile} is not there`);
   }
+  // Megabytes that few sites need.
+  const { createTransport } = await import("nodemailer");
   const transport = createTransport({
     host,
     port,

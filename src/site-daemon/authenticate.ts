@@ -40,7 +40,8 @@ export async function authenticate(
     await settled();
     known = judge.requesterOf(claimed.keyId);
   }
-  if (!known || !isSignedBy(signed(request, site), { input, signature }, known.key, claimed)) {
+  const headersOf = { input, signature };
+  if (!known || !(await isSignedBy(signed(request, site), headersOf, known.key, claimed))) {
     throw untrusted("the request is not signed by anybody whom the State's charter names");
   }
   return known.requester;

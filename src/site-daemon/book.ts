@@ -58,6 +58,8 @@ export class Book {
   /** By day and owner. What is durable is at least what is used, so a crash gives nobody more than a day's quota. */
   readonly #days = new Map<string, Day>();
   readonly #aside: StatementSync;
+  /** At most sites nothing ever is, and every read of an object asks. */
+  #isAnyAside: boolean;
 
   /** Opens or makes it. Throws `malformed` for a file that is none. */
   constructor(path: string) {
@@ -66,6 +68,7 @@ export class Book {
       this.#db.exec("PRAGMA journal_mode = WAL; PRAGMA synchronous = FULL");
       this.#db.exec(SCHEMA);
       this.#aside = this.#db.prepare("SELECT 1 FROM quarantine WHERE name = ?");
+      this.#isAnyAside = this.aside("", 1).length > 0;
     } catch (cause) {
       this.#db.close();
       throw new ExclaveError("malformed", `${path} is not what this site wrote there`, { cause });
@@ -140,13 +143,14 @@ export class Book {
 
   /** Sets an object aside. Call it before the object is stored: it is never there and not set aside. */
   setAside(name: string, owner: string, now: Date): void {
+    this.#isAnyAside = true;
     this.#db
       .prepare("INSERT OR REPLACE INTO quarantine VALUES (?, ?, ?)")
       .run(name, owner, now.getTime());
   }
 
   isAside(name: string): boolean {
-    return this.#aside.get(name) !== undefined;
+    return this.#isAnyAside && this.#aside.get(name) !== undefined;
   }
 
   lift(names: readonly string[]): void {
@@ -154,6 +158,7 @@ export class Book {
       const remove = this.#db.prepare("DELETE FROM quarantine WHERE name = ?");
       for (const name of names) remove.run(name);
     });
+    this.#isAnyAside = this.aside("", 1).length > 0;
   }
 
   /** What is set aside, in order of names: at most `count` after the one that is given. */

@@ -21,6 +21,7 @@ import {
   OPEN_FILES_MAX,
   WATCH_EVERY_MS,
 } from "./limits.ts";
+import { settleMemory } from "./memory.ts";
 import { Metrics, type StateMeasures } from "./metrics.ts";
 import { makeMirror } from "./mirror.ts";
 import type { ShownNotice } from "./notice.ts";
@@ -33,7 +34,7 @@ import type { CommonRoutes } from "./routes-common.ts";
 import { makeSiteServer } from "./server.ts";
 import { identityOfSite, type Listener } from "./settings.ts";
 import { openSiteFiles, type SiteFiles } from "./site-files.ts";
-import { messageOf } from "./state-service.ts";
+import { messageOf, type StateService } from "./state-service.ts";
 import type { Storage } from "./storage.ts";
 import { extendReferenced, removeRipe } from "./sweep.ts";
 import type { WitnessedLog } from "./witness.ts";
@@ -108,6 +109,8 @@ class Daemon {
   readonly #log: Logger;
   readonly #now: () => Date;
   readonly #states = new Map<string, ServedState>();
+  /** Of the same States: every request asks for one. */
+  readonly #services = new Map<string, StateService>();
   readonly #openFiles = new OpenFiles(OPEN_FILES_MAX);
   readonly #alarms: Alarms;
   readonly #peers: Peers;
@@ -163,7 +166,7 @@ class Daemon {
       notices: () => this.#notices(),
     };
     const shared = { common, limits, metrics, log: this.#log, now: this.#now };
-    const states = () => new Map([...this.#states].map(([id, { service }]) => [id, service]));
+    const states = () => this.#services;
     const site = makeSiteServer({
       ...shared,
       signing: keys.signing,
@@ -204,6 +207,7 @@ class Daemon {
       this.#closers.push(() => this.#closeApp(mirror));
       monitorPort = portOf(mirror.server);
     }
+    settleMemory();
     await site.app.listen(settings.listen);
     this.#closers.push(() => this.#closeApp(site));
     const renew = async (): Promise<void> => {
@@ -327,6 +331,7 @@ class Daemon {
       if (grant) state.regrant(grant);
       else {
         this.#states.delete(id);
+        this.#services.delete(id);
         this.#log.warn({ state: id }, "the State is not served any more; what is stored stays");
         await state.close();
       }
@@ -371,6 +376,7 @@ class Daemon {
       onPaper: ({ name, bytes }) => this.#peers.tell({ state: grant.state, name, bytes }),
     });
     this.#states.set(grant.state, state);
+    this.#services.set(grant.state, state.service);
     await state.service.follow();
     await this.#tellAgain(state);
   }
@@ -481,6 +487,7 @@ class Daemon {
     await this.#chores;
     for (const state of this.#states.values()) await state.close();
     this.#states.clear();
+    this.#services.clear();
   }
 
   /** Fastify waits for what is under way; after a while it is cut off. */

@@ -1,8 +1,18 @@
 /** Bounds on connections, for every listener. */
 import type { Server } from "node:http";
 import type { Socket } from "node:net";
+import { ExclaveError } from "../errors.ts";
 import type { Limits } from "./limits.ts";
 import { addressKey } from "./rates.ts";
+
+const noCompiler = () => (): never => {
+  throw new ExclaveError("bug", "a route has a schema");
+};
+
+/** No route has a schema, and what compiles them is megabytes: named here, it is not loaded. */
+export const NO_SCHEMAS = {
+  compilersFactory: { buildValidator: noCompiler, buildSerializer: noCompiler },
+};
 
 /** Refuses connections beyond the limits before a byte of them is read. Gives how many are open. */
 export function guardConnections(

@@ -16,7 +16,7 @@ import { parseTilePath } from "../ledger/tiles.ts";
 import { notHere, problemOf, sendProblem, tooMany } from "./answers.ts";
 import { BodyRoom } from "./body-room.ts";
 import type { Limits } from "./limits.ts";
-import { guardConnections } from "./listeners.ts";
+import { guardConnections, NO_SCHEMAS } from "./listeners.ts";
 import type { Metrics, Route } from "./metrics.ts";
 import { addressKey, Rates } from "./rates.ts";
 import { type CommonRoutes, registerCommon } from "./routes-common.ts";
@@ -67,6 +67,7 @@ function plainApp({ limits, metrics, log, now }: MirrorOptions) {
     },
     exposeHeadRoutes: true,
     logger: false,
+    schemaController: NO_SCHEMAS,
     bodyLimit: Number.MAX_SAFE_INTEGER,
     return503OnClosing: false,
     forceCloseConnections: "idle",

@@ -12,6 +12,8 @@ const FORMAT = 1;
 const BUSY_MILLISECONDS = 5000;
 /** Rows that are written in one transaction when the index is made anew. */
 const ROWS_AT_ONCE = 1000;
+/** Rows that are kept at hand: whoever reads a shard comes back for its next block. */
+const ROWS_KEPT_MAX = 1024;
 
 const SCHEMA = `
 CREATE TABLE IF NOT EXISTS meta (key TEXT PRIMARY KEY, value TEXT NOT NULL) STRICT, WITHOUT ROWID;
@@ -53,6 +55,8 @@ export class ObjectIndex {
   readonly #get: StatementSync;
   readonly #insert: StatementSync;
   readonly #count: StatementSync;
+  /** Rows that were found; the first of them goes first, and every change of a row takes it out. */
+  readonly #kept = new Map<string, IndexRow>();
   /** Whether it was closed as it should, so that it knows every object. */
   readonly wasClean: boolean;
 
@@ -66,7 +70,9 @@ export class ObjectIndex {
     if (this.#meta("of") !== expected) db.exec("DELETE FROM objects; DELETE FROM totals");
     this.#setMeta("of", expected);
     this.#setMeta("clean", "no");
-    this.#get = db.prepare("SELECT * FROM objects WHERE kind = ? AND rest = ?");
+    this.#get = db.prepare(
+      "SELECT bytes, stored, owner, retain, register, epoch, k, n FROM objects WHERE kind = ? AND rest = ?",
+    );
     this.#insert = db.prepare(
       "INSERT OR IGNORE INTO objects VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",
     );
@@ -108,9 +114,16 @@ export class ObjectIndex {
   }
 
   find(name: string): IndexRow | undefined {
+    const kept = this.#kept.get(name);
+    if (kept) return kept;
     const parsed = parseObjectName(name);
-    const row = parsed && this.#get.get(parsed.kind, parsed.rest);
-    return row && rowOf(row);
+    const found = parsed && this.#get.get(parsed.kind, parsed.rest);
+    if (!found) return undefined;
+    const row = rowOf(name, found);
+    this.#kept.set(name, row);
+    const [first] = this.#kept.keys();
+    if (this.#kept.size > ROWS_KEPT_MAX && first !== undefined) this.#kept.delete(first);
+    return row;
   }
 
   /** Takes in an object that is stored durably; one that it knows is left as it is, and false. */
@@ -144,6 +157,7 @@ export class ObjectIndex {
     const row = this.find(name);
     const parsed = parseObjectName(name);
     if (!row || !parsed || row.bytes === bytes) return;
+    this.#kept.delete(name);
     transaction(this.#db, () => {
       this.#db
         .prepare("UPDATE objects SET bytes = ? WHERE kind = ? AND rest = ?")
@@ -157,6 +171,7 @@ export class ObjectIndex {
     this.resize(name, bytes);
     const parsed = parseObjectName(name);
     if (!parsed) return;
+    this.#kept.delete(name);
     this.#db
       .prepare("UPDATE objects SET retain = 0 WHERE kind = ? AND rest = ?")
       .run(parsed.kind, parsed.rest);
@@ -165,6 +180,7 @@ export class ObjectIndex {
   retain(name: string, until: Date): void {
     const parsed = parseObjectName(name);
     if (!parsed) return;
+    this.#kept.delete(name);
     this.#db
       .prepare("UPDATE objects SET retain = max(retain, ?) WHERE kind = ? AND rest = ?")
       .run(until.getTime(), parsed.kind, parsed.rest);
@@ -175,6 +191,7 @@ export class ObjectIndex {
     const row = this.find(name);
     const parsed = parseObjectName(name);
     if (!row || !parsed) return;
+    this.#kept.delete(name);
     transaction(this.#db, () => {
       this.#db
         .prepare("DELETE FROM objects WHERE kind = ? AND rest = ?")
@@ -208,7 +225,7 @@ export class ObjectIndex {
         "SELECT * FROM objects WHERE register = ? AND epoch = ? AND kind = 'shard' AND rest > ? ORDER BY rest LIMIT ?",
       )
       .all(register, epoch, after, count)
-      .map(rowOf);
+      .map((row) => rowOf(`shard/${String(row.rest)}`, row));
   }
 
   totals(): readonly Total[] {
@@ -264,6 +281,7 @@ export class ObjectIndex {
       if (batch.length >= ROWS_AT_ONCE) await flush();
     }
     await flush();
+    this.#kept.clear();
     const gone = transaction(this.#db, () => {
       const { changes } = this.#db
         .prepare(
@@ -289,9 +307,9 @@ export class ObjectIndex {
   }
 }
 
-function rowOf(row: Readonly<Record<string, unknown>>): IndexRow {
+function rowOf(name: string, row: Readonly<Record<string, unknown>>): IndexRow {
   return {
-    name: `${String(row.kind)}/${String(row.rest)}`,
+    name,
     bytes: Number(row.bytes),
     storedAt: new Date(Number(row.stored)),
     owner: String(row.owner),

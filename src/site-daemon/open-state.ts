@@ -13,7 +13,6 @@ import { removable } from "./policy.ts";
 import type { SiteSettings } from "./settings.ts";
 import { StateService } from "./state-service.ts";
 import { openDirectoryStorage, type Storage } from "./storage.ts";
-import { openS3Storage } from "./storage-s3.ts";
 import { ObjectStore } from "./store.ts";
 import type { RipeRemoval } from "./sweep.ts";
 import { StateView, type ViewNotice } from "./view.ts";
@@ -114,13 +113,16 @@ export async function openState(options: OpenStateOptions): Promise<ServedState>
   };
 }
 
-function openStorage(
+async function openStorage(
   { folder, grant, identity, storage, openFiles }: OpenStateOptions,
   expectedLedgerFile: (name: string) => Uint8Array | undefined,
 ): Promise<Storage> {
-  return storage.kind === "s3"
-    ? openS3Storage(storage.file, grant.state, identity, expectedLedgerFile)
-    : openDirectoryStorage(join(folder, "objects"), grant.state, identity, openFiles);
+  if (storage.kind === "directory") {
+    return openDirectoryStorage(join(folder, "objects"), grant.state, identity, openFiles);
+  }
+  // Megabytes that a site with a disk does not need.
+  const { openS3Storage } = await import("./storage-s3.ts");
+  return openS3Storage(storage.file, grant.state, identity, expectedLedgerFile);
 }
 
 function mirroredLog(view: StateView, service: StateService): MirroredLog | undefined {

@@ -2,6 +2,7 @@
 import type { IncomingMessage } from "node:http";
 import { ExclaveError } from "../errors.ts";
 import type { Limits } from "./limits.ts";
+import { giveBack } from "./memory.ts";
 
 const WATCH_MS = 1000;
 
@@ -16,9 +17,10 @@ export function readBody(
   into: Uint8Array,
   limits: Limits,
   arrived: (filled: number) => void = () => undefined,
-  collect: (bytes: number) => void = () => undefined,
 ): Promise<void> {
   return new Promise((resolve, reject) => {
+    // Whoever left while it was looked at who asks is not waited for.
+    if (request.destroyed) return reject(cutShort());
     const beganMs = performance.now();
     let lastMs = beganMs;
     let filled = 0;
@@ -41,7 +43,7 @@ export function readBody(
       }
       into.set(chunk, filled);
       filled += chunk.length;
-      collect(chunk.length);
+      giveBack(chunk);
       try {
         arrived(filled);
       } catch (error) {

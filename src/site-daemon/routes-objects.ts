@@ -16,6 +16,7 @@ import {
   GOVERNANCE_OBJECTS_PER_DAY_MAX,
   type Limits,
 } from "./limits.ts";
+import { giveBack } from "./memory.ts";
 import type { Metrics } from "./metrics.ts";
 import type { IndexRow, ShardFacts } from "./object-index.ts";
 import type { Places } from "./places.ts";
@@ -31,8 +32,6 @@ export type ObjectRoutes = {
   /** Memory for bodies, of those who are known and of strangers. */
   readonly room: BodyRoom;
   readonly strangersRoom: BodyRoom;
-  /** Told how much comes in. */
-  readonly collect: (bytes: number) => void;
   /** Pieces that are read at once. */
   readonly pieces: Places;
 };
@@ -76,6 +75,7 @@ export async function putObject(routes: ObjectRoutes, asked: Asked): Promise<Put
     const signal = new AbortController();
     const gone = (): void => signal.abort();
     request.once("close", gone);
+    if (request.destroyed) gone();
     const { room, strangersRoom, limits, metrics } = routes;
     const held = await (known ? room : strangersRoom)
       .take(bytes, known ? service.id : "", limits.roomMsMax, signal.signal)
@@ -109,7 +109,7 @@ export async function putObject(routes: ObjectRoutes, asked: Asked): Promise<Put
 
 /** Reads the body, a shard's bytes verified as they come. */
 async function receive(
-  { limits, collect }: ObjectRoutes,
+  { limits }: ObjectRoutes,
   { service, requester, kind, name, request }: Asked,
   into: Uint8Array,
 ): Promise<ShardFacts | undefined> {
@@ -122,7 +122,7 @@ async function receive(
     const { register, epoch, state } = dispersal;
     judge.mayPutShard(requester, { register, epoch, state });
   });
-  await readBody(request, into, limits, (filled) => verifier.arrived(filled), collect);
+  await readBody(request, into, limits, (filled) => verifier.arrived(filled));
   const { dispersal } = verifier.finish();
   const { register, epoch, k, n } = dispersal;
   return { register, epoch, k, n };
@@ -258,11 +258,13 @@ export async function sendObject(
     if (at === range.start) response.writeHead(status, head);
     at += count;
     metrics.moved("out", count);
+    // The ledger's own bytes stay; what was read for this answer is of no use once it is sent.
+    const sent = covered ? undefined : () => giveBack(piece);
     if (at >= range.end) {
-      response.end(piece);
+      response.end(piece, sent);
       return;
     }
-    if (!response.write(piece)) await drained(response, limits.readSilenceMsMax);
+    if (!response.write(piece, sent)) await drained(response, limits.readSilenceMsMax);
   }
 }
 
@@ -272,7 +274,7 @@ async function readPiece(
   at: number,
   count: number,
 ): Promise<Uint8Array> {
-  const piece = Buffer.allocUnsafe(count);
+  const piece = Buffer.allocUnsafeSlow(count);
   if (count > 0 && (await store.read(name, at, piece)) !== count) {
     throw new ExclaveError("site-unavailable", "the stored copy of this object is damaged");
   }

@@ -15,10 +15,9 @@ import { objectPath, statePath } from "../sites/wire.ts";
 import { notHere, problemOf, sendProblem, tooMany } from "./answers.ts";
 import { authenticate } from "./authenticate.ts";
 import { BodyRoom } from "./body-room.ts";
-import { youngCollector } from "./collect-young.ts";
 import type { Requester } from "./judge.ts";
 import type { Limits } from "./limits.ts";
-import { guardConnections } from "./listeners.ts";
+import { guardConnections, NO_SCHEMAS } from "./listeners.ts";
 import type { Metrics, Route } from "./metrics.ts";
 import { Places } from "./places.ts";
 import { addressKey, Rates } from "./rates.ts";
@@ -80,7 +79,6 @@ export function makeSiteServer(options: SiteServerOptions): SiteServer {
     metrics: options.metrics,
     room,
     strangersRoom,
-    collect: youngCollector(),
     pieces: new Places(limits.readPiecesMax),
   };
   const { made, app, connections } = makeApp(options);
@@ -117,6 +115,7 @@ function makeApp({ tls, limits }: SiteServerOptions) {
     exposeHeadRoutes: false,
     // Counted and told by the daemon itself.
     logger: false,
+    schemaController: NO_SCHEMAS,
     bodyLimit: Number.MAX_SAFE_INTEGER,
     return503OnClosing: false,
     forceCloseConnections: "idle",
@@ -150,6 +149,7 @@ class Gate {
   readonly #ofFailures: Rates;
   readonly #ofStates = new Map<string, Rates>();
   readonly #found = new WeakMap<IncomingMessage, Found>();
+  #dated = { second: Number.NaN, text: "" };
 
   constructor(options: SiteServerOptions, routes: ObjectRoutes) {
     const { requestsPerSecond, addressesMax } = options.limits;
@@ -164,8 +164,14 @@ class Gate {
     // Bodies are read by the routes, when it is known whose they are.
     app.removeAllContentTypeParsers();
     app.addContentTypeParser("*", (_request, _payload, done) => done(null));
-    app.addHook("onRequest", async (request, reply) => this.#begin(request, reply));
-    app.addHook("onResponse", async (request, reply) => this.#end(request, reply));
+    app.addHook("onRequest", (request, reply, done) => {
+      this.#begin(request, reply);
+      done();
+    });
+    app.addHook("onResponse", (request, reply, done) => {
+      this.#end(request, reply);
+      done();
+    });
     app.setErrorHandler((error, request, reply) => this.#refuse(error, request, reply));
     app.setNotFoundHandler(() => {
       throw new ExclaveError("malformed", "there is no such request");
@@ -195,12 +201,21 @@ class Gate {
 
   #begin(request: FastifyRequest, reply: FastifyReply): void {
     this.#found.set(request.raw, { route: "other", beganMs: performance.now() });
-    reply.raw.setHeader("date", this.#options.now().toUTCString());
+    reply.raw.setHeader("date", this.#date());
     const wait = this.#ofAddress.take(addressKey(request.raw.socket.remoteAddress));
     if (wait > 0) throw tooMany(wait);
     if (request.raw.method === "GET" && Number(request.headers["content-length"] ?? 0) > 0) {
       throw new ExclaveError("malformed", "this request has no body");
     }
+  }
+
+  /** Of a second the same text for all. */
+  #date(): string {
+    const second = Math.floor(this.#options.now().getTime() / 1000);
+    if (second !== this.#dated.second) {
+      this.#dated = { second, text: new Date(second * 1000).toUTCString() };
+    }
+    return this.#dated.text;
   }
 
   #end(request: FastifyRequest, reply: FastifyReply): void {

@@ -79,7 +79,7 @@ export async function openDirectorySite(path: string, identity: SiteIdentity): P
 class DirectorySite implements Site {
   readonly identity: SiteIdentity;
   readonly #path: string;
-  /** Fan-out directories known to exist: at most 256 of each kind. */
+  /** Directories known to exist: of each kind its own and at most 256 below it. */
   readonly #made = new Set<string>();
 
   constructor(path: string, identity: SiteIdentity) {
@@ -167,9 +167,10 @@ class DirectorySite implements Site {
     await this.#requireMarker();
     // A copy of a site may have come without its empty folders.
     for (const path of [join(this.#path, "tmp"), dirname(folder), folder]) {
+      if (this.#made.has(path)) continue;
       await makeDirectoryDurably(path);
+      this.#made.add(path);
     }
-    this.#made.add(folder);
   }
 
   #locate(name: string): { readonly folder: string; readonly file: string } {

@@ -150,7 +150,7 @@ export async function serve(
   { request, response }: Incoming,
   { objects, now = () => new Date(), pageNames = LIST_PAGE_NAMES }: SiteServerOptions,
 ): Promise<void> {
-  requireSignature(request, now());
+  await requireSignature(request, now());
   const [path = "", query = ""] = (request.url ?? "").split("?");
   if (path === "/v1/witness/add-checkpoint") {
     response.writeHead(409, { "content-type": "text/x.tlog.size" }).end("17\n");
@@ -212,7 +212,7 @@ async function sendRange(
   response.end(body);
 }
 
-function requireSignature(request: IncomingMessage, now: Date): void {
+async function requireSignature(request: IncomingMessage, now: Date): Promise<void> {
   const header = (name: string): string | undefined => request.headers[name] as string | undefined;
   if (request.method === "POST" && request.url?.startsWith("/v1/witness/")) return;
   const claimed = claimedSignature(header("signature-input"));
@@ -231,7 +231,7 @@ function requireSignature(request: IncomingMessage, now: Date): void {
     !key ||
     signed.site !== SERVER_KEY.id ||
     skew > CLOCK_SKEW_SECONDS_MAX ||
-    !isSignedBy(signed, headers, key.publicKey, claimed)
+    !(await isSignedBy(signed, headers, key.publicKey, claimed))
   ) {
     throw new ExclaveError("untrusted", "the request is not signed by anybody known, or not now");
   }
