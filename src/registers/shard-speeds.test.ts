@@ -112,3 +112,28 @@ test("what was not there says nothing about speed", async () => {
   assert.equal(await speeds.timed(0, 10, true, async () => FETCH_NOT_FOUND), FETCH_NOT_FOUND);
   assert.deepEqual([...speeds.shared], [0]);
 });
+
+test("what waits behind other fetches of the same index is not late for that", async () => {
+  const { speeds, fetch, pass } = simulated(2);
+  for (let i = 0; i < 9; i++) {
+    await fetch(0, 16 * 1024, 100);
+    await fetch(0, 4 * MIB, 1000);
+  }
+  // Three that come one after another, and a small one behind them.
+  const under = [0, 1, 2].map(() => Promise.withResolvers<number>());
+  const ahead = under.map(({ promise }) => speeds.timed(0, 4 * MIB, true, () => promise));
+  let wasLate = false;
+  const small = Promise.withResolvers<number>();
+  const last = speeds.timed(0, 16 * 1024, true, (signal) => {
+    signal?.addEventListener("abort", () => (wasLate = true));
+    return small.promise;
+  });
+  for (const one of under) {
+    pass(1000);
+    one.resolve(FETCH_DONE);
+    await Promise.resolve();
+  }
+  small.resolve(FETCH_DONE);
+  await Promise.all([...ahead, last]);
+  assert.ok(!wasLate);
+});

@@ -3,7 +3,7 @@
  * choose which k of the n to read, and who takes much longer than is usual is given up where others can be asked.
  *
  * A fetch is expected to take latency + bytes / throughput, each a moving average: latency over small fetches,
- * throughput over what the larger ones took beyond it.
+ * throughput over what the larger ones took beyond it. What is under way of the same index already is before it.
  */
 import { FETCH_DONE, FETCH_LATE } from "./read-messages.ts";
 
@@ -27,6 +27,8 @@ type Speed = {
   latencyMs: number | undefined;
   bytesPerMs: number | undefined;
   measuredAt: number;
+  /** Of fetches under way. */
+  bytesUnderWay: number;
 };
 
 export type ShardSpeedsOptions = {
@@ -52,6 +54,7 @@ export class ShardSpeeds {
       latencyMs: undefined,
       bytesPerMs: undefined,
       measuredAt: 0,
+      bytesUnderWay: 0,
     }));
   }
 
@@ -69,7 +72,10 @@ export class ShardSpeeds {
   ): Promise<number> {
     const began = this.#clock();
     const late = mayBeLate ? new AbortController() : undefined;
-    const cancel = late && this.#after(this.lateMs(index, bytes), () => late.abort());
+    const speed = this.#speeds[index];
+    const withThoseBefore = bytes + (speed?.bytesUnderWay ?? 0);
+    if (speed) speed.bytesUnderWay += bytes;
+    const cancel = late && this.#after(this.lateMs(index, withThoseBefore), () => late.abort());
     try {
       const status = await fetch(late?.signal);
       const ms = this.#clock() - began;
@@ -78,6 +84,7 @@ export class ShardSpeeds {
       if (status === FETCH_DONE) this.#measure(index, bytes, ms, ALPHA);
       return status;
     } finally {
+      if (speed) speed.bytesUnderWay -= bytes;
       cancel?.();
     }
   }

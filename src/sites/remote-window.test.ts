@@ -3,6 +3,9 @@ import { test } from "node:test";
 import { code } from "./conformance.ts";
 import { CallWindow } from "./remote-window.ts";
 
+/** Bytes of a call that waits for its turn. */
+const LARGE = 4_000_000;
+
 /** A site in a time of its own: each call takes a while, and only so many are worked at together. */
 class SlowSite {
   readonly #latencyMs: number;
@@ -96,11 +99,27 @@ test("no more calls run at once than the window has, and each one gets its turn"
       await site.call();
       running--;
       done++;
-    }, 10);
+    }, LARGE);
   }
   await site.finish(500);
   assert.equal(most, 6);
   assert.equal(done, 500);
+});
+
+test("a few small calls wait for no large ones, and no more than a few", async () => {
+  const site = new SlowSite({ latencyMs: 1000, workMs: 0 });
+  const window = windowAt(site, 4);
+  for (let i = 0; i < 8; i++) void window.run(() => site.call(), LARGE);
+  let begun = 0;
+  for (let i = 0; i < 9; i++) {
+    void window.run(() => {
+      begun++;
+      return site.call();
+    }, 20_000);
+  }
+  assert.equal(begun, 4);
+  await site.finish(17);
+  assert.equal(begun, 9);
 });
 
 test("a few calls now and then do not make the window larger", async () => {
@@ -118,14 +137,14 @@ test("a call that fails gives its place back; one that is given up while it wait
   const site = new SlowSite({ latencyMs: 1, workMs: 0 });
   const window = new CallWindow({ site: "kn", callsAtFirst: 1, callsMax: 1, clock: site.clock });
   await assert.rejects(
-    window.run(() => Promise.reject(new Error("no")), 0),
+    window.run(() => Promise.reject(new Error("no")), LARGE),
     /no/,
   );
-  const first = window.run(() => site.call(), 0);
+  const first = window.run(() => site.call(), LARGE);
   const abort = new AbortController();
-  const given = window.run(() => site.call(), 0, abort.signal);
+  const given = window.run(() => site.call(), LARGE, abort.signal);
   const refused = assert.rejects(given, code("site-unavailable"));
-  const third = window.run(() => site.call(), 0);
+  const third = window.run(() => site.call(), LARGE);
   abort.abort();
   await refused;
   await site.finish(1);

@@ -7,12 +7,16 @@
  *   - When the last step up made it faster by a tenth, or there was none yet, the window is doubled; when it did
  *     not, the step is taken back, and none is tried for the next 16 rounds.
  *   - A call that the site did not answer halves the window, and also none is tried for 16 rounds.
+ *   - A few small calls go beside a window that is full: who reads a table waits for no megabytes before it.
  */
 import { ExclaveError } from "../errors.ts";
 
 const CALL_WORTH_BYTES = 16 * 1024;
 const GAIN_LEAST = 1.1;
 const ROUNDS_AT_REST = 16;
+/** What moves no more may go beside, and so many of these at once. */
+const SMALL_BYTES_MAX = 128 * 1024;
+const BESIDE_MAX = 4;
 /** A round of fewer calls says little. */
 const ROUND_CALLS_MIN = 8;
 
@@ -31,6 +35,7 @@ export class CallWindow {
   readonly #waiting = new Set<() => void>();
   #size: number;
   #running = 0;
+  #beside = 0;
   #round: { readonly began: number; calls: number; work: number } | undefined;
   /** The speed before the last step up, and the size that it was had with. */
   #before: { readonly speed: number; readonly size: number } | undefined;
@@ -53,14 +58,25 @@ export class CallWindow {
    * @param bytes of the bodies that it moves, at most
    */
   async run<T>(call: () => Promise<T>, bytes: number, signal?: AbortSignal): Promise<T> {
-    if (this.#running >= this.#size) await this.#turn(signal);
-    else this.#running++;
+    if (this.#running >= this.#size) {
+      if (bytes <= SMALL_BYTES_MAX && this.#beside < BESIDE_MAX) return this.#runBeside(call);
+      await this.#turn(signal);
+    } else this.#running++;
     try {
       return await call();
     } finally {
       this.#running--;
       this.#count(bytes);
       this.#admit();
+    }
+  }
+
+  async #runBeside<T>(call: () => Promise<T>): Promise<T> {
+    this.#beside++;
+    try {
+      return await call();
+    } finally {
+      this.#beside--;
     }
   }
 

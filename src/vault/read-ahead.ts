@@ -45,8 +45,13 @@ export type Visit = { readonly ref: DispersedRef; readonly endRow: () => number 
 
 type Begun = { readonly row: number; readonly indices: readonly number[] };
 
-/** Rows of a pack, up to `end`, and windows of others that were read since it was read from. */
-type Stretch = { readonly id: DispersalId; readonly end: number; age: number };
+/** Rows of a pack, `end` not among them, and windows of others that were read since it was read from. */
+type Stretch = {
+  readonly id: DispersalId;
+  readonly from: number;
+  readonly end: number;
+  age: number;
+};
 
 export class ReadAhead {
   readonly #options: ReadAheadOptions;
@@ -94,7 +99,9 @@ export class ReadAhead {
       const isOfIt = stretch.id === ref.id;
       const isRead = isOfIt && row + windowRows(ref.k) >= stretch.end;
       stretch.age = isOfIt ? 0 : stretch.age + 1;
-      if (isRead || stretch.age > STRETCH_AGE_MAX) this.#stretches.delete(slot);
+      if (!isRead && stretch.age <= STRETCH_AGE_MAX) continue;
+      this.#stretches.delete(slot);
+      if (!isRead) this.#forget(stretch);
     }
   }
 
@@ -159,7 +166,7 @@ export class ReadAhead {
       );
       const wanted = { firstRow: next, rows: Math.min(windows * window, blocks - next) };
       next += wanted.rows;
-      this.#stretches.set(slot, { id: ref.id, end: next, age: 0 });
+      this.#stretches.set(slot, { id: ref.id, from: wanted.firstRow, end: next, age: 0 });
       this.#remember(ref.id, { row: next, indices });
       this.#options.fetch(
         slot,
@@ -175,6 +182,12 @@ export class ReadAhead {
       if (!this.#stretches.has(slot) && !this.#options.isBusy(slot)) return slot;
     }
     return undefined;
+  }
+
+  /** What was not read of it may be fetched again. */
+  #forget({ id, from, end }: Stretch): void {
+    const begun = this.#begun.get(id);
+    if (begun?.row === end) this.#remember(id, { ...begun, row: from });
   }
 
   #remember(id: DispersalId, begun: Begun): void {
