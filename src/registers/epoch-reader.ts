@@ -29,8 +29,8 @@ import {
 } from "../vault/identifiers.ts";
 import { KnownIds, newGeneration } from "../vault/known-ids.ts";
 import { MANIFEST_ROW_BYTES, writeManifestRow } from "../vault/manifest.ts";
-import { isOpen, type SitePlace } from "../vault/open-sites.ts";
-import { stretchBytes } from "../vault/read-ahead.ts";
+import { isAnyFar, isOpen, type SitePlace } from "../vault/open-sites.ts";
+import { STRETCH_WINDOWS, stretchBytes } from "../vault/read-ahead.ts";
 import { shardName } from "../vault/shard.ts";
 import { newPackPlan, PackPlanner, type PackStretch, PLAN_UNIT } from "./pack-plan.ts";
 import {
@@ -90,6 +90,7 @@ export function startReadPool(options: {
     () => new Int32Array(new SharedArrayBuffer(FETCH_SLOTS * FETCH_SLOT_WORDS * 4)),
   );
   const plans = controls.map(() => newPackPlan());
+  const stretchWindows = STRETCH_WINDOWS[isAnyFar(options.places) ? "far" : "near"];
   const largest = (bytesOf: (k: number, n: number) => number): number =>
     Math.max(...options.shapes.map(({ k, n }) => bytesOf(k, n)), bytesOf(1, 1));
   const speeds = new ShardSpeeds(options.places.length);
@@ -105,7 +106,8 @@ export function startReadPool(options: {
         return {
           ...(options.epoch ? { epoch: options.epoch } : {}),
           gatherBytes: largest(gatherBytes),
-          aheadBytes: options.epoch ? largest(stretchBytes) : 0,
+          aheadBytes: options.epoch ? largest((k, n) => stretchBytes(k, n, stretchWindows)) : 0,
+          stretchWindows,
           fetch,
           plan,
           speeds: speeds.shared,
@@ -266,17 +268,19 @@ export class EpochReader {
 
   /** Where chunks lie, of those that the index has, in order: a stretch for all that follow each other in a pack. */
   stretches(chunks: Iterable<{ readonly id: Uint8Array; readonly bytes: number }>): PackStretch[] {
-    const stretches: { pack: number; bytes: number; end: number }[] = [];
+    const stretches: { pack: number; bytes: number; start: number; end: number }[] = [];
     for (const { id, bytes } of chunks) {
       const found = this.#chunks?.value(id);
       if (!found) continue;
       const [pack, chunk] = found;
-      const end = Math.ceil(((chunk + 1) / (this.#chunkCounts[pack] ?? 1)) * PLAN_UNIT);
+      const unit = PLAN_UNIT / (this.#chunkCounts[pack] ?? 1);
+      const [start, end] = [Math.floor(chunk * unit), Math.ceil((chunk + 1) * unit)];
       const last = stretches.at(-1);
       if (last?.pack === pack) {
         last.bytes += bytes;
+        last.start = Math.min(last.start, start);
         last.end = Math.max(last.end, end);
-      } else stretches.push({ pack, bytes, end });
+      } else stretches.push({ pack, bytes, start, end });
     }
     return stretches;
   }

@@ -8,8 +8,8 @@
 
 /** Visits that are remembered; of more, the first are forgotten. */
 const VISITS_MAX = 256;
-/** Of a visit: the pack's ordinal, and how far into the pack it goes, in `PLAN_UNIT`ths. */
-const VISIT_WORDS = 2;
+/** Of a visit: the pack's ordinal, and from where to where it goes in the pack, in `PLAN_UNIT`ths. */
+const VISIT_WORDS = 3;
 export const PLAN_UNIT = 65_536;
 /** A visit that is shorter is not worth to be planned. */
 const VISIT_BYTES_MIN = 1024 * 1024;
@@ -25,10 +25,21 @@ function placeOf(visit: number): number {
   return 1 + (visit % VISITS_MAX) * VISIT_WORDS;
 }
 
-/** Content that lies in the pack of that ordinal: its bytes, and how far into the pack it goes, of `PLAN_UNIT`. */
-export type PackStretch = { readonly pack: number; readonly bytes: number; readonly end: number };
+/** Content that lies in the pack of that ordinal: its bytes, and from where to where in the pack, of `PLAN_UNIT`. */
+export type PackStretch = {
+  readonly pack: number;
+  readonly bytes: number;
+  readonly start: number;
+  readonly end: number;
+};
 
-type Visit = { number: number | undefined; bytes: number; end: number; readTo: number };
+type Visit = {
+  number: number | undefined;
+  bytes: number;
+  start: number;
+  end: number;
+  readTo: number;
+};
 
 /** The main thread's side, of one worker. */
 export class PackPlanner {
@@ -42,12 +53,13 @@ export class PackPlanner {
   }
 
   /** The worker will read this, after what was added before. */
-  add({ pack, bytes, end }: PackStretch): void {
+  add({ pack, bytes, start, end }: PackStretch): void {
     const before = this.#visits.get(pack);
     const goesOn = before && this.#bytes - before.readTo <= GAP_BYTES_MAX;
-    const visit = goesOn ? before : { number: undefined, bytes: 0, end: 0, readTo: 0 };
+    const visit = goesOn ? before : { number: undefined, bytes: 0, start, end, readTo: 0 };
     this.#bytes += bytes;
     visit.bytes += bytes;
+    visit.start = Math.min(visit.start, start);
     visit.end = Math.max(visit.end, end);
     visit.readTo = this.#bytes;
     this.#visits.delete(pack);
@@ -64,12 +76,17 @@ export class PackPlanner {
     const place = placeOf(visit.number);
     Atomics.store(this.#plan, place, ordinal);
     Atomics.store(this.#plan, place + 1, visit.end);
+    Atomics.store(this.#plan, place + 2, visit.start);
     if (visit.number === count) Atomics.store(this.#plan, 0, count + 1);
   }
 }
 
 /** How far it goes, of `PLAN_UNIT`, is asked as late as it may be: it grows while more is handed out. */
-export type PlannedVisit = { readonly ordinal: number; readonly end: () => number };
+export type PlannedVisit = {
+  readonly ordinal: number;
+  readonly start: number;
+  readonly end: () => number;
+};
 
 /** The worker's side: reads what is planned, in order, each visit once. */
 export class PackPlan {
@@ -91,6 +108,7 @@ export class PackPlan {
     let end = Atomics.load(this.#plan, place + 1);
     return {
       ordinal,
+      start: Atomics.load(this.#plan, place + 2),
       end: () => {
         if (this.#plan[place] === ordinal) end = Math.max(end, this.#plan[place + 1] ?? 0);
         return end;

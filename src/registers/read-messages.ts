@@ -9,8 +9,9 @@ export type ReadWorkerData = {
   readonly epoch?: { readonly key: Uint8Array; readonly context: EpochContext };
   /** Memory for gathering the largest pack there is. */
   readonly gatherBytes: number;
-  /** Memory for each stretch that is fetched ahead. */
+  /** Memory for each stretch that is fetched ahead, and windows in one. */
   readonly aheadBytes: number;
+  readonly stretchWindows: number;
   /** `FETCH_SLOTS` times: 1 while a fetch is under way, then one `FETCH_*` for each request. */
   readonly fetch: Int32Array<SharedArrayBuffer>;
   /** The packs that are planned for this worker; see `PackPlan`. */

@@ -75,6 +75,7 @@ const gather: GatherOptions = {
   memory,
   fetch: fetcher.fetch,
   ahead: new ReadAhead({
+    stretchWindows: data.stretchWindows,
     isBusy: (slot) => fetcher.isBusy(slot),
     fetch: (slot, ranges) => fetcher.fetchAhead(slot, ranges),
     next: () => {
@@ -82,7 +83,11 @@ const gather: GatherOptions = {
       if (!visit) return undefined;
       const ref = refOf(visit.ordinal);
       const rows = blocksPerPiece(ref.packBytes, ref.k);
-      return { ref, endRow: () => Math.ceil((visit.end() / PLAN_UNIT) * rows) };
+      return {
+        ref,
+        startRow: Math.floor((visit.start / PLAN_UNIT) * rows),
+        endRow: () => Math.ceil((visit.end() / PLAN_UNIT) * rows),
+      };
     },
     prefer,
   }),

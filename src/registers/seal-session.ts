@@ -5,12 +5,11 @@
 import { availableParallelism } from "node:os";
 import { favourSmallHeaps } from "../platform/memory.ts";
 import { WorkerPool } from "../platform/worker-pool.ts";
-import { asEnforcing } from "../sites/enforcing.ts";
 import type { Catalog } from "../vault/catalog.ts";
 import type { RegisterConfig } from "../vault/home.ts";
 import { type EpochContext, parseId } from "../vault/identifiers.ts";
 import type { KnownIds } from "../vault/known-ids.ts";
-import { isOpen } from "../vault/open-sites.ts";
+import { isAnyFar } from "../vault/open-sites.ts";
 import type { QuorumWriter } from "../vault/quorum-writer.ts";
 import { farSlots } from "../vault/sealer.ts";
 import { shardName } from "../vault/shard.ts";
@@ -74,8 +73,7 @@ export class SealSession {
   constructor(options: SealSessionOptions) {
     this.#options = options;
     const { register, known, context, epochKey, writer } = options;
-    const isFar = writer.places.some((place) => isOpen(place) && asEnforcing(place.site));
-    const slots = isFar ? farSlots(register.k, register.sites.length) : 1;
+    const slots = isAnyFar(writer.places) ? farSlots(register.k, register.sites.length) : 1;
     this.#slots = Array.from(
       { length: options.workers },
       () => new Int32Array(new SharedArrayBuffer(slots * 4)),

@@ -5,7 +5,7 @@ import fc from "fast-check";
 import { Arena, noise, tries } from "../../test/support/vault.ts";
 import { GatheredPack, type ShardProblem } from "../vault/gather.ts";
 import { type PackId, parseId } from "../vault/identifiers.ts";
-import { ReadAhead, STRETCHES_MAX, stretchBytes } from "../vault/read-ahead.ts";
+import { ReadAhead, STRETCH_WINDOWS, STRETCHES_MAX, stretchBytes } from "../vault/read-ahead.ts";
 import { BLOCK_BYTES } from "../vault/shard.ts";
 import {
   FETCH_DONE,
@@ -20,7 +20,9 @@ import { ShardFetcher } from "./shard-fetcher.ts";
 const SITES = 5;
 const PACK_BYTES_MAX = 12 * 1024 * 1024;
 const MIB = 1024 * 1024;
-const AHEAD_BYTES = Math.max(...[1, 2, 3, 4, 5].map((k) => stretchBytes(k, SITES)));
+const AHEAD_BYTES = Math.max(
+  ...[1, 2, 3, 4, 5].map((k) => stretchBytes(k, SITES, STRETCH_WINDOWS.far)),
+);
 const arena = new Arena(PACK_BYTES_MAX, SITES, STRETCHES_MAX * AHEAD_BYTES);
 
 /** A range that was asked for, and whether ahead. */
@@ -70,6 +72,7 @@ function reading(
   });
   const planned = packs.map(({ ref }) => ({
     ref,
+    startRow: 0,
     endRow: () => Math.ceil((wanted * ref.packBytes) / (k * BLOCK_BYTES)),
   }));
   const prefer = (n: number): readonly number[] => Array.from({ length: n }, (_, i) => i);
@@ -79,6 +82,7 @@ function reading(
     memory,
     fetch: fetcher.fetch,
     ahead: new ReadAhead({
+      stretchWindows: STRETCH_WINDOWS.far,
       isBusy: (slot) => fetcher.isBusy(slot),
       fetch: (slot, ranges) => fetcher.fetchAhead(slot, ranges),
       next: () => planned.shift(),

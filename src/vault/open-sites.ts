@@ -8,6 +8,7 @@ import {
 import { parseStrictJson } from "../crypto/strict-json.ts";
 import { ExclaveError, isExclaveError } from "../errors.ts";
 import { readDirectoryMarker } from "../sites/directory.ts";
+import { asEnforcing } from "../sites/enforcing.ts";
 import { limited } from "../sites/limit.ts";
 import { asLocking, keepLocks } from "../sites/locking.ts";
 import { retrying } from "../sites/retry.ts";
@@ -28,6 +29,11 @@ export type SitePlace =
 
 export function isOpen(place: SitePlace): place is SitePlace & { readonly site: Site } {
   return "site" in place;
+}
+
+/** Whether some of them are reached over a network by our own protocol: then round trips cost more than memory does. */
+export function isAnyFar(places: readonly SitePlace[]): boolean {
+  return places.some((place) => isOpen(place) && asEnforcing(place.site) !== undefined);
 }
 
 /** The sites of a register, in the order of its shards. */

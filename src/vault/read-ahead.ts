@@ -11,18 +11,18 @@ import { BLOCK_BYTES, blocksPerPiece } from "./shard.ts";
 
 /** Stretches that are fetched ahead at once. */
 export const STRETCHES_MAX = 2;
-/** Windows in one: most packs are no longer. */
-const STRETCH_WINDOWS = 4;
+/** Windows in one from sites far away: most packs are no longer. From a disk next door one is enough. */
+export const STRETCH_WINDOWS = { far: 4, near: 1 } as const;
 /** Of a stretch nothing more is expected to be read when so many windows of others were read in between. */
-const STRETCH_AGE_MAX = STRETCHES_MAX * STRETCH_WINDOWS;
+const STRETCH_AGE_MAX = STRETCHES_MAX * STRETCH_WINDOWS.far;
 /** Visits that are planned and not begun, of which is known. */
 const COMING_MAX = 8;
 /** Packs of which is remembered that they were begun. */
 const PACKS_REMEMBERED_MAX = 64;
 
-/** Memory for a stretch of packs of these k and n. */
-export function stretchBytes(k: number, n: number): number {
-  return k * (shardRoom(k, n) + (STRETCH_WINDOWS - 1) * windowRows(k) * BLOCK_BYTES);
+/** Memory for a stretch of so many windows of packs of these k and n. */
+export function stretchBytes(k: number, n: number, windows: number): number {
+  return k * (shardRoom(k, n) + (windows - 1) * windowRows(k) * BLOCK_BYTES);
 }
 
 /** How a shard is asked for. */
@@ -30,6 +30,8 @@ type How = { readonly mayBeLate: boolean; readonly isLastResort: boolean };
 export type AheadRange = ShardRange & How;
 
 export type ReadAheadOptions = {
+  /** One of `STRETCH_WINDOWS`. */
+  readonly stretchWindows: number;
   /** Whether what was begun in that slot, of `STRETCHES_MAX`, is still under way; it cannot be used again then. */
   readonly isBusy: (slot: number) => boolean;
   /** Begins to fetch into a slot. */
@@ -40,8 +42,12 @@ export type ReadAheadOptions = {
   readonly prefer: (n: number) => readonly number[];
 };
 
-/** What is planned to be read of a pack: up to which row. */
-export type Visit = { readonly ref: DispersedRef; readonly endRow: () => number };
+/** What is planned to be read of a pack: from about which row, and up to which. */
+export type Visit = {
+  readonly ref: DispersedRef;
+  readonly startRow: number;
+  readonly endRow: () => number;
+};
 
 type Begun = { readonly row: number; readonly indices: readonly number[] };
 
@@ -52,6 +58,15 @@ type Stretch = {
   readonly end: number;
   age: number;
 };
+
+/**
+ * The row from which a visit is fetched: the first, with the front, unless much lies before what is wanted. Chunks are
+ * not all as long, so then it is somewhat before.
+ */
+function beginOf({ ref, startRow }: Visit): number {
+  const window = windowRows(ref.k);
+  return startRow < 2 * window ? 0 : startRow - Math.floor(window / 2);
+}
 
 export class ReadAhead {
   readonly #options: ReadAheadOptions;
@@ -127,7 +142,8 @@ export class ReadAhead {
       const { k, n } = visit.ref;
       const spare = { mayBeLate: n > k, isLastResort: n <= k };
       const chosen = this.#options.prefer(n).slice(0, k);
-      if (!this.#fillPack(visit.ref, 0, chosen, () => spare)) return;
+      const start = beginOf(visit);
+      if (!this.#fillPack(visit.ref, start, chosen, () => spare)) return;
     }
   }
 
@@ -162,7 +178,7 @@ export class ReadAhead {
       // Whole windows, since these are what is asked for.
       const windows = Math.min(
         Math.ceil((end - next) / window),
-        this.#run === 0 ? 1 : STRETCH_WINDOWS,
+        this.#run === 0 ? 1 : this.#options.stretchWindows,
       );
       const wanted = { firstRow: next, rows: Math.min(windows * window, blocks - next) };
       next += wanted.rows;

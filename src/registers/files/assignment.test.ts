@@ -7,7 +7,7 @@ const MB = 1024 * 1024;
 
 /** Content that lies in these packs, in that order, in each so many bytes. */
 function contentOf(...stretches: readonly (readonly [number, number])[]): readonly PackStretch[] {
-  return stretches.map(([pack, bytes]) => ({ pack, bytes, end: 1 }));
+  return stretches.map(([pack, bytes]) => ({ pack, bytes, start: 0, end: 1 }));
 }
 
 function contentIn(...packs: readonly number[]): readonly PackStretch[] {
