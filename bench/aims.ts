@@ -85,7 +85,7 @@ export function aimsOfMemory(results: readonly MemoryResult[]): Aim[] {
 
 /** A core's share of what was done: the daemon's own processor time counts, the client's beside it does not. */
 export function aimsOfSiteDaemon(result: SiteDaemonResult): Aim[] {
-  const { putBytesPerCpuSecond, readsPerSecond, readMillisecondsP99, peakBytes } = result;
+  const { putBytesPerCpuSecond, readsPerSecond, pacedMillisecondsP99, peakBytes } = result;
   return [
     aim(
       "shards taken by a site, MB a core second",
@@ -95,7 +95,7 @@ export function aimsOfSiteDaemon(result: SiteDaemonResult): Aim[] {
       400,
     ),
     aim("small ranges that it gives", readsPerSecond, "a second", "at least", 3000),
-    aim("one of them, 99th percentile", readMillisecondsP99, "ms", "at most", 20),
+    aim("one of 3000 a second, 99th percentile", pacedMillisecondsP99, "ms", "at most", 20),
     aim("its peak memory", peakBytes / 1e6, "MB", "at most", 200),
   ];
 }

@@ -12,6 +12,8 @@ export function formatSiteDaemon(result: SiteDaemonResult): string {
     ["the same by a second of its processor time", result.readsPerCpuSecond.toFixed(0)],
     ["one range, median", `${result.readMillisecondsMedian.toFixed(1)} ms`],
     ["one range, 99th percentile", `${result.readMillisecondsP99.toFixed(1)} ms`],
+    ["one of 3000 a second, median", `${result.pacedMillisecondsMedian.toFixed(1)} ms`],
+    ["one of 3000 a second, 99th percentile", `${result.pacedMillisecondsP99.toFixed(1)} ms`],
     ["memory at first, at most", `${megabytes(result.idleBytes)}, ${megabytes(result.peakBytes)}`],
   ];
   return `One site's process, on loopback:\n\n${table(["", ""], rows)}`;

@@ -16,6 +16,7 @@ import {
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { createInterface } from "node:readline";
+import { setTimeout as delay } from "node:timers/promises";
 import { type TLSSocket, connect as tlsConnect } from "node:tls";
 import { toBase64 } from "../src/crypto/bytes.ts";
 import { signRequest } from "../src/crypto/http-signature.ts";
@@ -41,6 +42,8 @@ const PUTS_AT_ONCE = 16;
 const READS_AT_ONCE = 32;
 const READ_BYTES = BLOCK_BYTES;
 const READ_SECONDS = 10;
+/** What is asked of a site a second when it is not asked all that it can give. */
+const READS_PER_SECOND = 3000;
 /** A site serves for months: what V8 compiles in its first seconds is no part of what is measured. */
 const WARM_BYTES = 512 * MIB;
 const WARM_SECONDS = 2;
@@ -53,8 +56,12 @@ export interface SiteDaemonResult {
   readonly putBytes: number;
   readonly putBytesPerSecond: number;
   readonly readsPerSecond: number;
+  /** With as many requests as it can give. */
   readonly readMillisecondsMedian: number;
   readonly readMillisecondsP99: number;
+  /** With `READS_PER_SECOND`, from when each was due: that one waits for another is in it. */
+  readonly pacedMillisecondsMedian: number;
+  readonly pacedMillisecondsP99: number;
   /** By seconds of processor time that the daemon itself took, on all cores: the client took the rest. */
   readonly putBytesPerCpuSecond: number;
   readonly readsPerCpuSecond: number;
@@ -113,6 +120,7 @@ export async function benchSiteDaemon(
     const { reads, ...read } = await readSome(clients, names, READ_SECONDS);
     cpu.push(cpuSecondsOf(pid));
     const [atFirst = 0, afterPuts = 0, atLast = 0] = cpu;
+    const paced = await readSome(clients, names, READ_SECONDS, READS_PER_SECOND);
     for (const client of clients) client.close();
     return {
       putBytes: bytes,
@@ -120,6 +128,8 @@ export async function benchSiteDaemon(
       putBytesPerCpuSecond: bytes / (afterPuts - atFirst),
       ...read,
       readsPerCpuSecond: reads / (atLast - afterPuts),
+      pacedMillisecondsMedian: paced.readMillisecondsMedian,
+      pacedMillisecondsP99: paced.readMillisecondsP99,
       idleBytes,
       peakBytes: memoryOf(pid, "VmHWM"),
     };
@@ -315,7 +325,13 @@ async function putAll(
   return names;
 }
 
-async function readSome(clients: readonly Client[], names: readonly string[], seconds: number) {
+/** @param perSecond reads that are due a second, evenly; as many as there can be when absent */
+async function readSome(
+  clients: readonly Client[],
+  names: readonly string[],
+  seconds: number,
+  perSecond?: number,
+) {
   const times: number[] = [];
   const blocks = blocksPerPiece(PACK_BYTES, K) - 1;
   const began = performance.now();
@@ -323,7 +339,10 @@ async function readSome(clients: readonly Client[], names: readonly string[], se
   await Promise.all(
     clients.map(async (client, i) => {
       for (let n = i; performance.now() < until; n += clients.length) {
-        const from = performance.now();
+        const due = perSecond === undefined ? 0 : began + (n / perSecond) * 1000;
+        const wait = due - performance.now();
+        if (wait > 0) await delay(wait);
+        const from = perSecond === undefined ? performance.now() : due;
         const got = await client.read(
           names[n % names.length] ?? "",
           ((n * 7919) % blocks) * READ_BYTES,
