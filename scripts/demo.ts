@@ -33,7 +33,13 @@ async function makeEngine(ceph: Ceph, folder: string): Promise<string> {
   await sdk.send(new CreateBucketCommand({ Bucket: BUCKET, ObjectLockEnabledForBucket: true }));
   sdk.destroy();
   const credentialsFile = join(folder, "credentials.json");
-  const place = { endpoint, region: "default", bucket: BUCKET, prefix: "exclave/", pathStyle: true };
+  const place = {
+    endpoint,
+    region: "default",
+    bucket: BUCKET,
+    prefix: "exclave/",
+    pathStyle: true,
+  };
   const file = join(folder, "engine.json");
   await writeFile(credentialsFile, JSON.stringify({ accessKeyId, secretAccessKey }), {
     mode: 0o600,
