@@ -7,6 +7,7 @@ import {
   existsSync,
   mkdirSync,
   readdirSync,
+  renameSync,
   rmSync,
   writeFileSync,
 } from "node:fs";
@@ -76,6 +77,62 @@ describe("two runs at once", () => {
     child.kill("SIGKILL");
     assert.equal((await first).signal, "SIGKILL");
     good(await state.run(["protect", "docs", "--stdin"], { input: Buffer.from("second") }));
+  });
+});
+
+describe("a run that was stopped between its statement and its checkpoint", () => {
+  /** As it was before a run, with what that run brought to the sites until one of them had its statement. */
+  async function stopped(t: TestContext): Promise<{ state: TestState; committed: string }> {
+    const state = await withFiles(t);
+    good(await state.protect());
+    const all = ["home", ...SITES];
+    for (const name of all)
+      cpSync(state.path(name), state.path(`${name}.before`), { recursive: true });
+    state.write("second", randomBytes("second", 100_000));
+    const committed = good(await state.protect()).snapshot;
+    for (const name of all) renameSync(state.path(name), state.path(`${name}.whole`));
+    for (const name of all) renameSync(state.path(`${name}.before`), state.path(name));
+    for (const site of SITES) {
+      for (const kind of ["shard", "manifest", ...(site === "ca" ? ["statement"] : [])]) {
+        cpSync(state.path(`${site}.whole`, kind), state.path(site, kind), { recursive: true });
+      }
+    }
+    return { state, committed };
+  }
+
+  const idsOf = async (state: TestState): Promise<readonly string[]> =>
+    (await state.snapshots()).snapshots.map(({ id }) => id);
+
+  test("the next run commits it: the write quorum has the statement before the ledger names it", async (t) => {
+    const { state, committed } = await stopped(t);
+    good(await state.protect());
+    const ids = await idsOf(state);
+    assert.equal(ids.length, 3);
+    assert.equal(ids[1], committed);
+    assert.equal(good(await state.check("--full")).good, true);
+    // The site that alone had it is lost, and so is home.
+    state.lose("home", "ca");
+    good(await state.recover("new", ["bb", "kn", "lu"]));
+    assert.deepEqual(await idsOf(state), ids);
+    good(await state.restore("out", "--snapshot", committed));
+    assertSameTree(treeOf(state.path("out")), treeOf(state.path("data")));
+  });
+
+  test("rebuild commits it where enough sites are open, and leaves it to the next run where not", async (t) => {
+    const { state, committed } = await stopped(t);
+    const before = await idsOf(state);
+    for (const site of ["bb", "kn"]) state.takeAway(site);
+    const outcome = await state.run<{ problems: readonly string[] }>(["rebuild"]);
+    assert.match(good(outcome, 3).problems.join(), /was stopped before it was committed/);
+    assert.deepEqual(await idsOf(state), before);
+    assert.equal(state.everyObject("statement").length, 4, "the old one thrice, and the new one");
+    for (const site of ["bb", "kn"]) state.bringBack(site);
+    assert.deepEqual(
+      good(await state.run<{ problems: readonly string[] }>(["rebuild"])).problems,
+      [],
+    );
+    assert.deepEqual(await idsOf(state), [committed, ...before]);
+    assert.equal(state.everyObject("statement").length, 10);
   });
 });
 

@@ -19,6 +19,7 @@ import {
 import { type KnownState, statementTimes } from "../vault/known-state.ts";
 import { decodeManifest } from "../vault/manifest.ts";
 import type { SitePlace } from "../vault/open-sites.ts";
+import type { QuorumWriter } from "../vault/quorum-writer.ts";
 import { allNames, fetchDocument, namesAt, readEach } from "../vault/site-documents.ts";
 import { EpochReader, segmentFileName, startReadPool } from "./epoch-reader.ts";
 
@@ -26,8 +27,8 @@ export type ImportOptions = {
   readonly known: KnownState;
   /** When the ledger had a statement, by its object's id; undefined when it has not. */
   readonly loggedAt: (statement: DocumentId) => Date | undefined;
-  /** Takes a statement into the ledger that it lacks, where it is one's own; false when it is not. */
-  readonly adopt?: (statement: Opened<"statement">) => boolean;
+  /** What to do with one's own statements that the ledger lacks; without it they are as anybody's. */
+  readonly own?: OwnStatements;
   readonly catalog: Catalog;
   readonly cachePath: string;
   readonly places: readonly SitePlace[];
@@ -43,10 +44,24 @@ export type ImportOptions = {
   readonly onNotice: (notice: string) => void;
 };
 
+export type OwnStatements = {
+  readonly is: (statement: Statement) => boolean;
+  /** Makes them durable and takes them into the ledger, in this order; false when that must wait. */
+  readonly commit: (statements: readonly Fresh[]) => Promise<boolean>;
+};
+
+/** A statement that verified, with the envelope it came in. */
+export type Fresh = {
+  readonly opened: Opened<"statement">;
+  readonly envelope: Uint8Array;
+  readonly quarantined?: string;
+};
+
 /** Imports every statement that the catalog does not have. Returns how many snapshots came in. */
 export async function importSnapshots(options: ImportOptions): Promise<number> {
-  const { catalog, known, places, onNotice } = options;
+  const { catalog, known, places, loggedAt, own, onNotice } = options;
   const fresh = new Map<DocumentId, Fresh>();
+  const uncommitted = new Map<DocumentId, Fresh>();
   const named = await namesAt(places, "statement", { onNotice });
   await readEach(named, "statement", {
     ids: unknownStatements(options, allNames(named)),
@@ -61,6 +76,10 @@ export async function importSnapshots(options: ImportOptions): Promise<number> {
       // The same statement in another envelope is no other recovery point.
       if (catalog.hasSnapshot(opened.payloadId)) catalog.addKnownStatement(object);
       else if (!fresh.has(opened.payloadId)) {
+        if (loggedAt(object) === undefined && own?.is(opened.document)) {
+          uncommitted.set(opened.payloadId, { opened, envelope });
+          return;
+        }
         const quarantined = doubtOf(options, opened);
         if (quarantined !== undefined) {
           onNotice(leftOut(`statement/${object}`, `it is set aside: ${quarantined}`));
@@ -74,6 +93,15 @@ export async function importSnapshots(options: ImportOptions): Promise<number> {
     },
     onLeftOut: (object, { message }) => onNotice(leftOut(`statement/${object}`, message)),
   });
+  // The ledger's envelope of a statement stands for it, and that is read first.
+  for (const id of fresh.keys()) uncommitted.delete(id);
+  if (uncommitted.size > 0) {
+    const isCommitted = await own?.commit([...uncommitted.values()]);
+    for (const [id, statement] of uncommitted) {
+      if (isCommitted) fresh.set(id, statement);
+      else onNotice(leftOut(`statement/${statement.opened.id}`, NOT_COMMITTED));
+    }
+  }
   const byEpoch = Map.groupBy(
     fresh.values(),
     ({ opened: { document } }) => `${document.register}/${document.epoch}`,
@@ -107,32 +135,50 @@ function unknownStatements(
   return [...logged, ...others];
 }
 
+const NOT_COMMITTED =
+  "the run that wrote it was stopped before it was committed. The next protect commits it";
+
 function leftOut(document: string, why: string): string {
   return `${document} was left out: ${why}`;
 }
 
 /**
- * Imports what the sites have of a register that home does not know, and takes into the ledger what home itself
- * wrote and was stopped before it could. That is committed when a checkpoint that covers it is at the sites.
+ * Imports what the sites have of a register that home does not know. What home itself wrote and was stopped before it
+ * could commit, it commits: the statement durable at the write quorum, as everything it names is, then the ledger, and
+ * only then the catalog. It is a recovery point for others when a checkpoint that covers it is at the sites.
+ *
+ * @param writer undefined when fewer sites are open than the write quorum; then what was not committed is left out
  */
 export async function importForHome(
   home: Home,
   catalog: Catalog,
+  writer: QuorumWriter | undefined,
   places: readonly SitePlace[],
   register: RegisterId,
   now: Date,
   onNotice: ImportOptions["onNotice"],
 ): Promise<void> {
-  const own: DocumentId[] = [];
+  const own: OwnStatements = {
+    is: ({ agent, term }) => agent === home.agent.id && term === home.charter.term,
+    commit: async (statements) => {
+      if (!writer) return false;
+      for (const { opened, envelope } of statements) {
+        await writer.putEverywhere(`statement/${opened.id}`, envelope);
+      }
+      await home.withLedger((log) => {
+        log.append(
+          statements.map(({ opened: { id: envelope } }) => ({ kind: "statement", envelope })),
+        );
+        log.sign(now);
+      });
+      return true;
+    },
+  };
   await home.withGenerations((generations) =>
     importSnapshots({
       known: home.known,
       loggedAt: statementTimes(generations, home.known),
-      adopt: ({ id, document }) => {
-        if (document.agent !== home.agent.id || document.term !== home.charter.term) return false;
-        own.push(id);
-        return true;
-      },
+      own,
       catalog,
       cachePath: home.cachePath,
       places,
@@ -141,29 +187,15 @@ export async function importForHome(
       onNotice,
     }),
   );
-  if (own.length === 0) return;
-  await home.withLedger((log) => {
-    log.append(own.map((envelope) => ({ kind: "statement" as const, envelope })));
-    log.sign(now);
-  });
 }
-
-/** A statement that verified, with the envelope it came in. */
-type Fresh = {
-  readonly opened: Opened<"statement">;
-  readonly envelope: Uint8Array;
-  readonly quarantined?: string;
-};
 
 /** Why a statement is not to be believed, though an agent signed it; undefined when it is. */
 function doubtOf(
-  { known, loggedAt, adopt }: ImportOptions,
+  { known, loggedAt }: ImportOptions,
   opened: Opened<"statement">,
 ): string | undefined {
   const at = loggedAt(opened.id);
-  if (at === undefined) {
-    return adopt?.(opened) === true ? undefined : "the ledger does not have it";
-  }
+  if (at === undefined) return "the ledger does not have it";
   return suspicionOf(known, opened.document, at);
 }
 

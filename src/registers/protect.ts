@@ -120,7 +120,7 @@ async function protectLocked(
   requireDecided(home, register);
   const writer = new QuorumWriter(places, writeQuorum(register));
   for (const [site, why] of writer.failedSites) notice(`site ${site} does not take part: ${why}`);
-  await importForHome(home, catalog, places, id, now, notice);
+  await importForHome(home, catalog, writer, places, id, now, notice);
   // Also what a run before took into the ledger, and was stopped before any site had it.
   await publishCheckpoint(home, writer, held);
 

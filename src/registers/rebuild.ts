@@ -3,10 +3,11 @@ import { ExclaveError, isExclaveError } from "../errors.ts";
 import { catchUpHome } from "../governance/catch-up.ts";
 import { openAllSites } from "../governance/ledger-at-sites.ts";
 import { Catalog } from "../vault/catalog.ts";
-import type { Home, RegisterConfig } from "../vault/home.ts";
+import { type Home, type RegisterConfig, writeQuorum } from "../vault/home.ts";
 import { parseId } from "../vault/identifiers.ts";
 import { lockRegister } from "../vault/lock.ts";
 import { isOpen, openSites } from "../vault/open-sites.ts";
+import { QuorumWriter } from "../vault/quorum-writer.ts";
 import { openEpoch } from "./epoch.ts";
 import { EpochReader, startReadPool } from "./epoch-reader.ts";
 import { ParentEntriesWriter } from "./files/parent-entries.ts";
@@ -81,7 +82,10 @@ async function rebuildRegister(
 ): Promise<void> {
   const places = await openSites(home, register);
   const id = parseId("RegisterId", register.id);
-  await importForHome(home, catalog, places, id, now, problem);
+  const quorum = writeQuorum(register);
+  const writer =
+    places.filter(isOpen).length < quorum ? undefined : new QuorumWriter(places, quorum);
+  await importForHome(home, catalog, writer, places, id, now, problem);
   const epoch = await openEpoch(home, register, now);
   const newest = catalog.latestSnapshot(id);
   if (!epoch || newest?.epoch !== epoch.context.epoch) return;
