@@ -7,10 +7,8 @@ import { rename, writeFile } from "node:fs/promises";
 import { join } from "node:path";
 import { toHex, utf8 } from "../crypto/bytes.ts";
 import { sha256 } from "../crypto/hash.ts";
-import { ExclaveError, invariant, isExclaveError } from "../errors.ts";
+import { ExclaveError, invariant } from "../errors.ts";
 import { WorkerPool, type WorkerPoolOptions } from "../platform/worker-pool.ts";
-import { isLeftAlone } from "../sites/circuit.ts";
-import type { CallOptions } from "../sites/site.ts";
 import type { Catalog } from "../vault/catalog.ts";
 import { SegmentDecoder, tableChunkIds } from "../vault/chunk-reader.ts";
 import {
@@ -28,21 +26,12 @@ import {
   parseId,
 } from "../vault/identifiers.ts";
 import { KnownIds, newGeneration } from "../vault/known-ids.ts";
-import { MANIFEST_ROW_BYTES, writeManifestRow } from "../vault/manifest.ts";
-import { isAnyFar, isOpen, type SitePlace } from "../vault/open-sites.ts";
-import { STRETCH_WINDOWS, stretchBytes } from "../vault/read-ahead.ts";
-import { shardName } from "../vault/shard.ts";
-import { newPackPlan, PackPlanner, type PackStretch, PLAN_UNIT } from "./pack-plan.ts";
+import { MANIFEST_ROW_BYTES, readManifestRow, writeManifestRow } from "../vault/manifest.ts";
+import { isAnyFar, type SitePlace } from "../vault/open-sites.ts";
+import { aheadBytes } from "../vault/read-ahead.ts";
 import {
-  FETCH_DONE,
-  FETCH_LATE,
-  FETCH_LEFT_ALONE,
-  FETCH_NOT_FOUND,
-  FETCH_REFUSED,
-  FETCH_SHORT,
   FETCH_SLOT_WORDS,
   FETCH_SLOTS,
-  FETCH_UNAVAILABLE,
   type FetchMessage,
   type IndexMessage,
   type ProblemMessage,
@@ -50,23 +39,25 @@ import {
   type ReadTask,
   type ReadWorkerData,
 } from "./read-messages.ts";
-import { ShardSpeeds } from "./shard-speeds.ts";
+import { type ShardRead, ShardSource } from "./shard-source.ts";
+import { ShardSpool } from "./shard-spool.ts";
 
-/** Workers that read, and what is planned for each. */
+/** Workers that read, and what is fetched ahead for them. */
 export class ReadPool extends WorkerPool<ReadTask, ReadResult, FetchMessage | ProblemMessage> {
-  readonly #planners: readonly PackPlanner[];
+  /** Where the shards are far away, and home has room to keep some. */
+  readonly spool: ShardSpool | undefined;
 
   constructor(
     options: WorkerPoolOptions<FetchMessage | ProblemMessage>,
-    plans: readonly Int32Array<SharedArrayBuffer>[],
+    spool: ShardSpool | undefined,
   ) {
     super(options);
-    this.#planners = plans.map((plan) => new PackPlanner(plan));
+    this.spool = spool;
   }
 
-  /** Says what a worker will read, after what was said before. */
-  plan(worker: number, stretches: readonly PackStretch[]): void {
-    for (const stretch of stretches) this.#planners[worker]?.add(stretch);
+  override async close(): Promise<void> {
+    await super.close();
+    await this.spool?.close();
   }
 }
 
@@ -83,105 +74,64 @@ export function startReadPool(options: {
   readonly numericOwner: boolean;
   /** Look for a shard only where it belongs. */
   readonly strict?: boolean;
+  /** The file that what is planned to be read from far away may be kept in; nothing is without it. */
+  readonly spoolFile?: string;
   readonly onProblem: (problem: ShardProblem) => void;
 }): ReadPool {
+  const { places, spoolFile } = options;
   const controls = Array.from(
     { length: options.workers },
     () => new Int32Array(new SharedArrayBuffer(FETCH_SLOTS * FETCH_SLOT_WORDS * 4)),
   );
-  const plans = controls.map(() => newPackPlan());
-  const stretchWindows = STRETCH_WINDOWS[isAnyFar(options.places) ? "far" : "near"];
   const largest = (bytesOf: (k: number, n: number) => number): number =>
     Math.max(...options.shapes.map(({ k, n }) => bytesOf(k, n)), bytesOf(1, 1));
-  const speeds = new ShardSpeeds(options.places.length);
-  const fetching = { ...options, speeds };
+  const source = new ShardSource(places, options.strict);
+  const spool =
+    spoolFile !== undefined && isAnyFar(places)
+      ? ShardSpool.make(source, spoolFile, places.length)
+      : undefined;
+  const read: ShardRead = async (range, into, how) =>
+    (await spool?.read(range, into, how)) ?? source.read(range, into, how);
   return new ReadPool(
     {
       script: new URL(`./read-worker${import.meta.url.slice(-3)}`, import.meta.url),
       workers: options.workers,
       tasksPerWorkerMax: READ_TASKS_MAX,
       workerData: (worker): ReadWorkerData => {
-        const [fetch, plan] = [controls[worker], plans[worker]];
-        invariant(fetch && plan, "a worker of the pool");
+        const fetch = controls[worker];
+        invariant(fetch, "a worker of the pool");
         return {
           ...(options.epoch ? { epoch: options.epoch } : {}),
           gatherBytes: largest(gatherBytes),
-          aheadBytes: options.epoch ? largest((k, n) => stretchBytes(k, n, stretchWindows)) : 0,
-          stretchWindows,
+          aheadBytes: options.epoch ? largest(aheadBytes) : 0,
           fetch,
-          plan,
-          speeds: speeds.shared,
+          speeds: source.speeds.shared,
           numericOwner: options.numericOwner,
         };
       },
       onMessage: (message, worker) => {
         if (message.type === "problem") options.onProblem(message.problem);
-        else void answerFetch(message, fetching, controls[worker]);
+        else void answerFetch(message, read, controls[worker]);
       },
     },
-    plans,
+    spool,
   );
 }
 
 async function answerFetch(
   { slot, requests }: FetchMessage,
-  options: {
-    readonly places: readonly SitePlace[];
-    readonly strict?: boolean;
-    readonly speeds: ShardSpeeds;
-  },
+  read: ShardRead,
   control: Int32Array | undefined,
 ): Promise<void> {
   if (!control) return;
   await Promise.all(
-    requests.map(async ({ id, index, offset, into, mayBeLate, isLastResort }, i) => {
-      const name = shardName(parseId("DispersalId", id), index);
-      const home = options.places.slice(index, index + 1);
-      const others = options.strict ? [] : options.places.filter((_, place) => place !== index);
-      control[slot * FETCH_SLOT_WORDS + 1 + i] = await options.speeds.timed(
-        index,
-        into.length,
-        mayBeLate,
-        (signal) => fetchFrom([...home, ...others], name, offset, into, { signal, isLastResort }),
-      );
+    requests.map(async ({ id, index, offset, into, ...how }, i) => {
+      const range = { id: parseId("DispersalId", id), index, offset };
+      control[slot * FETCH_SLOT_WORDS + 1 + i] = await read(range, into, how);
     }),
   );
   Atomics.store(control, slot * FETCH_SLOT_WORDS, 0);
   Atomics.notify(control, slot * FETCH_SLOT_WORDS);
-}
-
-/**
- * Looks where the shard belongs, then everywhere: sites may have been given in another order. When it is
- * given up, it settles only after whoever fills `into` has let go of it. Gives a `FETCH_*`.
- */
-async function fetchFrom(
-  places: readonly SitePlace[],
-  name: string,
-  offset: number,
-  into: Uint8Array,
-  how: CallOptions,
-): Promise<number> {
-  const { signal } = how;
-  let status = FETCH_UNAVAILABLE;
-  let wasLeftAlone = false;
-  for (const place of places) {
-    if (signal?.aborted) return FETCH_LATE;
-    if (!isOpen(place)) continue;
-    try {
-      const got = await place.site.read(name, offset, into, how);
-      if (got === into.length) return FETCH_DONE;
-      status = FETCH_SHORT;
-    } catch (error) {
-      if (!isExclaveError(error)) throw error;
-      // The site has it, and others than it would not.
-      if (error.code === "refused") return FETCH_REFUSED;
-      if (error.code === "not-found" && status !== FETCH_SHORT) status = FETCH_NOT_FOUND;
-      wasLeftAlone ||= isLeftAlone(error);
-    }
-  }
-  if (signal?.aborted) return FETCH_LATE;
-  // Who cannot ask others, as a check cannot, is told that the site does not answer.
-  return wasLeftAlone && signal ? FETCH_LEFT_ALONE : status;
 }
 
 /** Chunks asked of a worker at once, in bytes. */
@@ -196,6 +146,9 @@ function bytesOf(result: ReadResult): Uint8Array {
   return result.bytes;
 }
 
+/** Content that lies in the pack of that ordinal: its bytes, and from where to where, as shares of the pack's chunks. */
+export type PackStretch = { readonly pack: number; bytes: number; start: number; end: number };
+
 /** An epoch that can be read. Its threads start when something has to be fetched. */
 export class EpochReader {
   readonly #startPool: () => ReadPool;
@@ -206,6 +159,8 @@ export class EpochReader {
   #chunks: KnownIds | undefined;
   /** Of each pack, by ordinal. */
   #chunkCounts: number[] = [];
+  /** Manifest rows, by ordinal. */
+  #rows: Buffer<ArrayBufferLike> = Buffer.alloc(0);
 
   constructor(
     startPool: () => ReadPool,
@@ -262,19 +217,27 @@ export class EpochReader {
       }
     }
     this.#chunks = chunks;
-    const message: IndexMessage = { type: "index", refs: rows, chunks: chunks.generations };
+    this.#rows = rows;
+    const chosen = new Int32Array(new SharedArrayBuffer(ordinal * 4));
+    if (this.pool.spool) this.pool.spool.chosen = chosen;
+    const message: IndexMessage = {
+      type: "index",
+      refs: rows,
+      chunks: chunks.generations,
+      chosen,
+    };
     this.pool.announce(message);
   }
 
   /** Where chunks lie, of those that the index has, in order: a stretch for all that follow each other in a pack. */
   stretches(chunks: Iterable<{ readonly id: Uint8Array; readonly bytes: number }>): PackStretch[] {
-    const stretches: { pack: number; bytes: number; start: number; end: number }[] = [];
+    const stretches: PackStretch[] = [];
     for (const { id, bytes } of chunks) {
       const found = this.#chunks?.value(id);
       if (!found) continue;
       const [pack, chunk] = found;
-      const unit = PLAN_UNIT / (this.#chunkCounts[pack] ?? 1);
-      const [start, end] = [Math.floor(chunk * unit), Math.ceil((chunk + 1) * unit)];
+      const count = this.#chunkCounts[pack] ?? 1;
+      const [start, end] = [chunk / count, (chunk + 1) / count];
       const last = stretches.at(-1);
       if (last?.pack === pack) {
         last.bytes += bytes;
@@ -283,6 +246,15 @@ export class EpochReader {
       } else stretches.push({ pack, bytes, start, end });
     }
     return stretches;
+  }
+
+  /** Says that this will be read next, after what was said before. */
+  plan(stretches: readonly PackStretch[]): void {
+    const { spool } = this.pool;
+    if (!spool) return;
+    for (const { pack, ...wanted } of stretches) {
+      spool.plan(readManifestRow(this.#rows, pack * MANIFEST_ROW_BYTES), pack, wanted);
+    }
   }
 
   /** The records of an index segment, from the cache where it is there. */
@@ -337,7 +309,7 @@ export class EpochReader {
       // What lies in one pack goes through one worker, which has it open.
       if (stretches[0]?.pack !== last) worker = (worker + 1) % this.pool.size;
       last = stretches.at(-1)?.pack;
-      this.pool.plan(worker, stretches);
+      this.plan(stretches);
       const { done } = await this.pool.submit({ type: "chunks", chunks: list }, { worker });
       const block = done.then(bytesOf);
       block.catch(() => undefined);

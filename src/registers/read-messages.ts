@@ -2,20 +2,17 @@
 import { LATE, type ShardProblem } from "../vault/gather.ts";
 import type { EpochContext } from "../vault/identifiers.ts";
 import type { KnownIdsGeneration } from "../vault/known-ids.ts";
-import { STRETCHES_MAX } from "../vault/read-ahead.ts";
+import { AHEAD_MAX } from "../vault/read-ahead.ts";
 
 export type ReadWorkerData = {
   /** Absent for who only checks shards. */
   readonly epoch?: { readonly key: Uint8Array; readonly context: EpochContext };
   /** Memory for gathering the largest pack there is. */
   readonly gatherBytes: number;
-  /** Memory for each stretch that is fetched ahead, and windows in one. */
+  /** Memory for each window that is fetched ahead. */
   readonly aheadBytes: number;
-  readonly stretchWindows: number;
   /** `FETCH_SLOTS` times: 1 while a fetch is under way, then one `FETCH_*` for each request. */
   readonly fetch: Int32Array<SharedArrayBuffer>;
-  /** The packs that are planned for this worker; see `PackPlan`. */
-  readonly plan: Int32Array<SharedArrayBuffer>;
   /** What to expect of each shard index; see `ShardSpeeds`. */
   readonly speeds: Int32Array<SharedArrayBuffer>;
   readonly numericOwner: boolean;
@@ -29,10 +26,12 @@ export type IndexMessage = {
   readonly type: "index";
   readonly refs: Uint8Array;
   readonly chunks: readonly KnownIdsGeneration[];
+  /** From which shards packs are fetched ahead; see `ShardSpool`. */
+  readonly chosen: Int32Array<SharedArrayBuffer>;
 };
 
 /** Fetches that a worker may have under way: the one that it waits for, and those ahead. */
-export const FETCH_SLOTS = 1 + STRETCHES_MAX;
+export const FETCH_SLOTS = 1 + AHEAD_MAX;
 export const FETCH_REQUESTS_MAX = 64;
 export const FETCH_SLOT_WORDS = 1 + FETCH_REQUESTS_MAX;
 export const FETCH_DONE = 0;

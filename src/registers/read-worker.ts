@@ -9,14 +9,12 @@ import { answerTasks } from "../platform/worker-loop.ts";
 import { ChunkReader } from "../vault/chunk-reader.ts";
 import { deriveEpochKeys } from "../vault/epoch-keys.ts";
 import { type DispersedRef, GatheredPack, type GatherOptions } from "../vault/gather.ts";
-import { parseId } from "../vault/identifiers.ts";
+import { type DispersalId, parseId } from "../vault/identifiers.ts";
 import { KnownIds, newGeneration } from "../vault/known-ids.ts";
 import { MANIFEST_ROW_BYTES, readManifestRow } from "../vault/manifest.ts";
-import { ReadAhead, STRETCHES_MAX } from "../vault/read-ahead.ts";
-import { blocksPerPiece } from "../vault/shard.ts";
+import { AHEAD_MAX, ReadAhead } from "../vault/read-ahead.ts";
 import { verifyShard } from "../vault/verify-shard.ts";
 import { FileWriter } from "./files/write-files.ts";
-import { PackPlan, PLAN_UNIT } from "./pack-plan.ts";
 import type {
   IndexMessage,
   ProblemMessage,
@@ -28,26 +26,30 @@ import { ShardFetcher } from "./shard-fetcher.ts";
 import { slownessOf } from "./shard-speeds.ts";
 
 const data = workerData as ReadWorkerData;
+/** More than are open at once. */
+const PACKS_REMEMBERED_MAX = 16;
 const HAS_KEY = "this worker has an epoch's key";
 
-const index: { rows: Buffer; chunks: KnownIds } = {
+const index: { rows: Buffer; chunks: KnownIds; chosen: Int32Array } = {
   rows: Buffer.alloc(0),
+  chosen: new Int32Array(),
   chunks: new KnownIds([newGeneration(0, 2)]),
 };
 
 const post = answerTasks<ReadTask, ReadResult>(work, (message) => {
-  const { refs, chunks: generations } = message as IndexMessage;
+  const { refs, chunks: generations, chosen } = message as IndexMessage;
   index.rows = Buffer.from(refs.buffer, refs.byteOffset, refs.byteLength);
   index.chunks = new KnownIds(generations);
+  index.chosen = chosen;
 });
 
 const { gatherBytes, aheadBytes } = data;
-const kernel = loadKernel(gatherBytes + STRETCHES_MAX * aheadBytes + 4096);
+const kernel = loadKernel(gatherBytes + AHEAD_MAX * aheadBytes + 4096);
 const memory = { offset: kernel.alloc(gatherBytes), bytes: gatherBytes };
 
 const fetcher = new ShardFetcher({
   control: data.fetch,
-  ahead: { offset: kernel.alloc(STRETCHES_MAX * aheadBytes), bytes: aheadBytes },
+  ahead: { offset: kernel.alloc(AHEAD_MAX * aheadBytes), bytes: aheadBytes },
   view: (offset, bytes) => kernel.view(offset, bytes),
   post,
 });
@@ -55,41 +57,39 @@ const fetcher = new ShardFetcher({
 /** How often shards of each index failed here: one site holds one index, so these go last. */
 const failures = new Map<number, number>();
 
-const prefer = (n: number): readonly number[] => {
+/** Of packs that were opened last: a bit for each shard that they are fetched ahead from. */
+const fetchedFrom = new Map<DispersalId, number>();
+
+const prefer = ({ id, n }: DispersedRef): readonly number[] => {
   const slowness = slownessOf(data.speeds, n);
+  const bits = fetchedFrom.get(id) ?? 0;
+  const isNot = (index: number): number => 1 - ((bits >>> index) & 1);
   return Array.from({ length: n }, (_, i) => i).sort(
     (a, b) =>
+      isNot(a) - isNot(b) ||
       (failures.get(a) ?? 0) - (failures.get(b) ?? 0) ||
       (slowness[a] ?? 0) - (slowness[b] ?? 0) ||
       a - b,
   );
 };
 
-const refOf = (ordinal: number): DispersedRef =>
-  readManifestRow(index.rows, ordinal * MANIFEST_ROW_BYTES);
-
-const plan = new PackPlan(data.plan);
+const refOf = (ordinal: number): DispersedRef => {
+  const ref = readManifestRow(index.rows, ordinal * MANIFEST_ROW_BYTES);
+  fetchedFrom.delete(ref.id);
+  fetchedFrom.set(ref.id, ordinal < index.chosen.length ? Atomics.load(index.chosen, ordinal) : 0);
+  const [oldest] = fetchedFrom.keys();
+  if (fetchedFrom.size > PACKS_REMEMBERED_MAX && oldest) fetchedFrom.delete(oldest);
+  return ref;
+};
 
 const gather: GatherOptions = {
   kernel,
   memory,
   fetch: fetcher.fetch,
   ahead: new ReadAhead({
-    stretchWindows: data.stretchWindows,
+    isFetched: ({ id }) => (fetchedFrom.get(id) ?? 0) !== 0,
     isBusy: (slot) => fetcher.isBusy(slot),
     fetch: (slot, ranges) => fetcher.fetchAhead(slot, ranges),
-    next: () => {
-      const visit = plan.next();
-      if (!visit) return undefined;
-      const ref = refOf(visit.ordinal);
-      const rows = blocksPerPiece(ref.packBytes, ref.k);
-      return {
-        ref,
-        startRow: Math.floor((visit.start / PLAN_UNIT) * rows),
-        endRow: () => Math.ceil((visit.end() / PLAN_UNIT) * rows),
-      };
-    },
-    prefer,
   }),
   onProblem: (problem) => {
     failures.set(problem.index, (failures.get(problem.index) ?? 0) + 1);

@@ -109,6 +109,7 @@ export async function restore(options: RestoreOptions): Promise<RestoreReport> {
       const files = new RestoreFiles({
         pool: reader.pool,
         stretches: (chunks) => reader.stretches(chunks),
+        plan: (stretches) => reader.plan(stretches),
         target: target.path,
         ownsTarget: target.made && options.paths.length === 0,
         scratchFile: join(home.cachePath, `restore-${process.pid}`),
@@ -189,6 +190,7 @@ async function openReader(
       shapes: catalog.shapes(context.register, context.epoch),
       epoch: { key, context },
       numericOwner: options.numericOwner,
+      spoolFile: join(home.cachePath, `spool-${process.pid}`),
       onProblem,
     });
   return new EpochReader(startPool, catalog, home.cachePath, context);

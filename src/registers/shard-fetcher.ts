@@ -54,7 +54,7 @@ export class ShardFetcher {
     });
   };
 
-  /** Whether what was begun in a slot for what is fetched ahead, of which there are `STRETCHES_MAX`, is under way. */
+  /** Whether what was begun in a slot for what is fetched ahead, of which there are `AHEAD_MAX`, is under way. */
   isBusy(ahead: number): boolean {
     return Atomics.load(this.#options.control, (1 + ahead) * FETCH_SLOT_WORDS) !== 0;
   }

@@ -89,6 +89,14 @@ export class ShardSpeeds {
     }
   }
 
+  /**
+   * Calls back when who waits for what was asked of an index waits unusually long: for all that is under way there.
+   * Gives what takes that back.
+   */
+  whenLate(index: number, callback: () => void): () => void {
+    return this.#after(this.lateMs(index, this.#speeds[index]?.bytesUnderWay ?? 0), callback);
+  }
+
   /** After how long a fetch is late: some times as long as this index, or most of them, usually take. */
   lateMs(index: number, bytes: number): number {
     const all = this.#speeds

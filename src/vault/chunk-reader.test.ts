@@ -102,7 +102,7 @@ function stored(chunks: readonly Uint8Array[], packBytes = 256 * 1024) {
         arena.fetch((index) => shards.get(request.id)?.[index])([request]),
       ),
     onProblem: ({ shard }) => problems.push(shard),
-    prefer: (n) => Array.from({ length: n }, (_, i) => i),
+    prefer: ({ n }) => Array.from({ length: n }, (_, i) => i),
   };
   const index = {
     find: (id: Uint8Array) => ids.value(id),

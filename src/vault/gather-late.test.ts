@@ -34,7 +34,7 @@ function gathered(k: number, troubles: readonly Trouble[]) {
       });
     },
     onProblem: (problem) => problems.push(problem),
-    prefer: (n) => Array.from({ length: n }, (_, i) => i),
+    prefer: ({ n }) => Array.from({ length: n }, (_, i) => i),
   });
   const indices = (): readonly number[] => asked.splice(0).map(({ index }) => index);
   return { pack, problems, asked, indices };

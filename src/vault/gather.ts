@@ -105,7 +105,7 @@ export type GatherOptions = {
   readonly ahead?: ReadAhead;
   readonly onProblem: (problem: ShardProblem) => void;
   /** Shard indices, best first: for instance with those of a lost site last. */
-  readonly prefer: (n: number) => readonly number[];
+  readonly prefer: (ref: DispersedRef) => readonly number[];
 };
 
 /** One dispersed pack, opened from any k good shards. */
@@ -389,10 +389,8 @@ export class GatheredPack {
 
   /** The next `count` shard indices to try. Throws `not-enough-shards` when too few are left. */
   #choose(count: number, taken: ReadonlySet<number>): readonly number[] {
-    const { ahead, prefer } = this.#options;
     // A pack is read on from those that it was begun with, as long as they are good.
-    const begun = [...this.#fronts.keys(), ...(ahead?.indicesOf(this.ref.id) ?? [])];
-    const left = [...new Set([...begun, ...prefer(this.ref.n)])].filter(
+    const left = [...new Set([...this.#fronts.keys(), ...this.#options.prefer(this.ref)])].filter(
       (index) => !taken.has(index) && !this.#bad.has(index),
     );
     if (left.length < count) {

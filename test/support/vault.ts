@@ -117,7 +117,7 @@ export class Arena {
       memory: this.memory,
       fetch: this.fetch(shardAt),
       onProblem: (problem) => problems.push(problem),
-      prefer: (n) => order ?? Array.from({ length: n }, (_, i) => i),
+      prefer: ({ n }) => order ?? Array.from({ length: n }, (_, i) => i),
     });
     return { pack, problems };
   }

@@ -1,6 +1,6 @@
 import assert from "node:assert/strict";
 import { test } from "node:test";
-import type { PackStretch } from "../pack-plan.ts";
+import type { PackStretch } from "../epoch-reader.ts";
 import { Assignment } from "./assignment.ts";
 
 const MB = 1024 * 1024;

@@ -1,7 +1,7 @@
 /** Which of the workers that restore writes which file. */
-import type { PackStretch } from "../pack-plan.ts";
+import type { PackStretch } from "../epoch-reader.ts";
 
-/** What more a worker may have to write than another before it is relieved of a pack, which costs a second fetch. */
+/** What more a worker may have to write than another before it is relieved of a pack, which is then opened twice. */
 const LOAD_DIFFERENCE_MAX = 64 * 1024 * 1024;
 /** Packs of which is remembered who reads them: more than lie beside each other in the order of files. */
 const PACKS_REMEMBERED_MAX = 256;

@@ -51,6 +51,8 @@ export type RestoreFilesOptions = {
   readonly pool: ReadPool;
   /** Where chunks lie. */
   readonly stretches: EpochReader["stretches"];
+  /** Told what will be read, in order. */
+  readonly plan: EpochReader["plan"];
   /** Absolute binary path of an existing directory. */
   readonly target: string;
   /** The target was made for this restore, so it takes the metadata of the part's root. */
@@ -159,13 +161,13 @@ export class RestoreFiles {
     if (file.entry.size > WHOLE_BYTES_MAX) await this.#fill(file);
   }
 
-  /** Who is to write content of so many bytes, which it is told of. */
+  /** Who is to write content of so many bytes, which is planned to be read. */
   #workerFor(content: readonly Uint8Array[], bytes: number): number {
-    const { stretches, pool } = this.#options;
+    const { stretches, plan } = this.#options;
     const lies = stretches(chunksOf(content));
+    plan(lies);
     const worker = this.#assignment.workerFor(lies);
     this.#assignment.add(worker, bytes);
-    pool.plan(worker, lies);
     return worker;
   }
 

@@ -1,0 +1,467 @@
+/**
+ * What will be read of shards that are far away, fetched before it is asked for, in the order in which it will be, and
+ * kept on home's disk until something else needs the room. So a line has always something to carry, whoever waits for
+ * whom; and what is read twice is fetched once: a pack that its writer had open for long, or that two workers read.
+ *
+ * Shards are kept in pages, as they came: nothing here believes or opens them.
+ */
+import { release } from "../crypto/bytes.ts";
+import { invariant } from "../errors.ts";
+import type { DispersedRef, ShardRange } from "../vault/gather.ts";
+import type { DispersalId } from "../vault/identifiers.ts";
+import { BLOCK_BYTES, blocksPerPiece, frontBytes, shardBytes } from "../vault/shard.ts";
+import { PageFile } from "./page-file.ts";
+import { FETCH_DONE, FETCH_LATE, FETCH_LEFT_ALONE } from "./read-messages.ts";
+import type { How, ShardSource } from "./shard-source.ts";
+import { slownessOf } from "./shard-speeds.ts";
+
+/** The least that is fetched. */
+export const PAGE_BYTES = 256 * 1024;
+/** Pages that one request asks for, at most; a usual shard whole. Long ones keep a line full, and are memory meanwhile. */
+const REQUEST_PAGES_MAX = 17;
+/** Requests ahead, of each index and of all together. */
+const REQUESTS_PER_INDEX = 3;
+const BYTES_UNDER_WAY_MAX = 32 * 1024 * 1024;
+/** Packs that are fetched at once: a site that has nothing to do for the first may have for the next. */
+const PACKS_UNDER_WAY_MAX = 8;
+/** A pack of which less content is wanted is fetched by whoever reads it, when it does. */
+const WANTED_BYTES_MIN = 1024 * 1024;
+/** Packs that are remembered; of more, those that were planned first are forgotten. */
+const PACKS_REMEMBERED_MAX = 4096;
+/** Of what is kept, what nobody has asked for yet. */
+const UNREAD_SHARE_MAX = 1 / 2;
+/** More than the work that is handed out takes, and less than what is under way and waited for needs. */
+const LIMITS: SpoolLimits = {
+  bytesMax: 1024 * 1024 * 1024,
+  bytesMin: 128 * 1024 * 1024,
+  diskShare: 1 / 4,
+};
+
+/** How much is kept on disk: no more than `diskShare` of what is free there, and nothing where that is below `bytesMin`. */
+export type SpoolLimits = {
+  readonly bytesMax: number;
+  readonly bytesMin: number;
+  readonly diskShare: number;
+};
+
+/** From where to where in a pack, as shares of its chunks, and how much content that is. */
+export type Wanted = { readonly bytes: number; readonly start: number; readonly end: number };
+
+type Pack = {
+  readonly ref: DispersedRef;
+  readonly ordinal: number;
+  wantedBytes: number;
+  /** Pages of each of its shards that are wanted. */
+  readonly wanted: Set<number>;
+  /** By index of the k shards that it is read from: wanted pages that were not asked for. */
+  readonly left: Map<number, Set<number>>;
+  /** Something of it was asked for ahead. */
+  isBegun: boolean;
+};
+
+/** Of one shard: asked for, or here. */
+type Page = {
+  /** Gives a `FETCH_*`; undefined when the disk did not take it. */
+  readonly arrived: Promise<number | undefined>;
+  readonly stop: AbortController;
+  /** In the file. */
+  place: number | undefined;
+  /** Who waits for it or reads it: until then it is kept. */
+  readers: number;
+  /** It was fetched ahead, and nobody has asked for it yet. */
+  isUnread: boolean;
+};
+
+/** Pages of one shard that follow each other. */
+type Run = { readonly pack: Pack; readonly index: number; readonly first: number; count: number };
+
+export class ShardSpool {
+  /** By the pack's ordinal, a bit for each index of the k shards that it is read from; 0 for one that is not planned. */
+  chosen = new Int32Array(new SharedArrayBuffer(0));
+  readonly #source: ShardSource;
+  readonly #file: PageFile;
+  readonly #packs = new Map<DispersalId, Pack>();
+  /** With pages that were not asked for, in the order in which they will be read. */
+  readonly #queue = new Set<Pack>();
+  /** The one that was asked for last is last. */
+  readonly #pages = new Map<string, Page>();
+  /** By index: requests ahead that are under way, pages that are or were wanted, failures. */
+  readonly #sites: { requests: number; pages: number; failures: number }[];
+  readonly #underWay = new Set<Promise<unknown>>();
+  #bytesUnderWay = 0;
+  #unread = 0;
+  #isWoken = false;
+  /** It was closed, or the disk failed: the sites are asked. */
+  #isOver = false;
+
+  private constructor(source: ShardSource, file: PageFile, indices: number) {
+    this.#source = source;
+    this.#file = file;
+    this.#sites = Array.from({ length: indices }, () => ({ requests: 0, pages: 0, failures: 0 }));
+  }
+
+  /**
+   * A spool for packs of so many shards; undefined where the disk has no room for it.
+   *
+   * @param path of its file, which is made
+   */
+  static make(
+    source: ShardSource,
+    path: string,
+    indices: number,
+    { bytesMin, ...limits }: SpoolLimits = LIMITS,
+  ): ShardSpool | undefined {
+    try {
+      const file = new PageFile(path, { ...limits, pageBytes: PAGE_BYTES });
+      if (file.pagesMax * PAGE_BYTES >= bytesMin) return new ShardSpool(source, file, indices);
+      file.close().catch(() => undefined);
+    } catch (error) {
+      if (!isOfDisk(error)) throw error;
+    }
+    return undefined;
+  }
+
+  /** Says what will be read of a pack, after what was planned before. */
+  plan(ref: DispersedRef, ordinal: number, { bytes, start, end }: Wanted): void {
+    const pack = this.#packs.get(ref.id) ?? this.#remember(ref, ordinal);
+    pack.wantedBytes += bytes;
+    for (const page of pagesOf(ref, start, end)) {
+      if (pack.wanted.has(page)) continue;
+      pack.wanted.add(page);
+      for (const [index, left] of pack.left) {
+        if (!this.#pages.has(keyOf(pack, index, page))) left.add(page);
+        this.#count(index, 1);
+      }
+      this.#queue.add(pack);
+    }
+    // At once: who reads it looks for this when it opens it.
+    if (pack.left.size === 0) this.#choose(pack);
+    this.#wake();
+  }
+
+  /**
+   * Fills `into`, where the pack is planned: what is not here is fetched, in whole pages. Gives a `FETCH_*`; undefined
+   * when the sites are to be asked.
+   */
+  async read(
+    range: Omit<ShardRange, "bytes">,
+    into: Uint8Array,
+    how: How,
+  ): Promise<number | undefined> {
+    const pack = this.#packs.get(range.id);
+    if (!pack || this.#isOver) return undefined;
+    // Who reads it may have chosen before it was begun here, or have been disappointed with a shard.
+    if (pack.left.size < pack.ref.k) this.#readFrom(pack, range.index);
+    if (pack.wantedBytes < WANTED_BYTES_MIN) return undefined;
+    const reading = this.#read(pack, range, into, how);
+    this.#underWay.add(reading);
+    return reading.finally(() => this.#underWay.delete(reading));
+  }
+
+  async #read(
+    pack: Pack,
+    { index, offset }: Omit<ShardRange, "bytes">,
+    into: Uint8Array,
+    how: How,
+  ): Promise<number | undefined> {
+    const first = Math.floor(offset / PAGE_BYTES);
+    const count = Math.floor((offset + into.length - 1) / PAGE_BYTES) + 1 - first;
+    const pages = this.#hold({ pack, index, first, count }, how);
+    try {
+      const outcome = await this.#arrival(index, pages, how);
+      if (outcome !== FETCH_DONE) return outcome;
+      return (await this.#copy(pages, offset - first * PAGE_BYTES, into)) ? FETCH_DONE : undefined;
+    } finally {
+      for (const page of pages) page.readers--;
+      this.#wake();
+    }
+  }
+
+  /** What is still waited for ends as late. */
+  async close(): Promise<void> {
+    this.#isOver = true;
+    for (const { stop } of this.#pages.values()) stop.abort();
+    await Promise.allSettled(this.#underWay);
+    await this.#file.close();
+  }
+
+  #remember(ref: DispersedRef, ordinal: number): Pack {
+    const pack: Pack = {
+      ref,
+      ordinal,
+      wantedBytes: 0,
+      wanted: new Set(),
+      left: new Map(),
+      isBegun: false,
+    };
+    this.#packs.set(ref.id, pack);
+    const [oldest] = this.#packs.values();
+    if (this.#packs.size > PACKS_REMEMBERED_MAX && oldest) {
+      this.#packs.delete(oldest.ref.id);
+      this.#queue.delete(oldest);
+    }
+    return pack;
+  }
+
+  /** From so many bytes behind the beginning of these pages. False when the disk does not give it. */
+  async #copy(pages: readonly Page[], offset: number, into: Uint8Array): Promise<boolean> {
+    return this.#onDisk(async () => {
+      let [at, within] = [0, offset];
+      for (const { place } of pages) {
+        invariant(place !== undefined, "a page that arrived has a place");
+        const bytes = Math.min(PAGE_BYTES - within, into.length - at);
+        await this.#file.read(place, within, into.subarray(at, at + bytes));
+        [at, within] = [at + bytes, 0];
+      }
+      return true;
+    });
+  }
+
+  /** The pages of a run, held fast until they are let go of; those that are not here are asked for. */
+  #hold({ pack, index, first, count }: Run, { isLastResort }: How): readonly Page[] {
+    const missing: Run[] = [];
+    for (let page = first; page < first + count; page++) {
+      if (this.#pages.has(keyOf(pack, index, page))) continue;
+      const last = missing.at(-1);
+      if (last && last.first + last.count === page) last.count++;
+      else missing.push({ pack, index, first: page, count: 1 });
+    }
+    for (const run of missing) void this.#request(run, false, isLastResort);
+    return Array.from({ length: count }, (_, i) => {
+      const key = keyOf(pack, index, first + i);
+      const page = this.#pages.get(key);
+      invariant(page, "it was asked for");
+      page.readers++;
+      this.#markRead(page);
+      this.#pages.delete(key);
+      this.#pages.set(key, page);
+      return page;
+    });
+  }
+
+  /** Waits until all are here: gives what went wrong with one of them. What is late, and may be, is given up. */
+  async #arrival(
+    index: number,
+    pages: readonly Page[],
+    { mayBeLate }: How,
+  ): Promise<number | undefined> {
+    const giveUp = (): void => {
+      for (const { place, stop } of pages) if (place === undefined) stop.abort();
+    };
+    const forget = mayBeLate ? this.#source.speeds.whenLate(index, giveUp) : undefined;
+    try {
+      const outcomes = await Promise.all(pages.map(({ arrived }) => arrived));
+      const wrong = outcomes.findIndex((outcome) => outcome !== FETCH_DONE);
+      return wrong < 0 ? FETCH_DONE : outcomes[wrong];
+    } finally {
+      forget?.();
+    }
+  }
+
+  #wake(): void {
+    if (this.#isWoken) return;
+    this.#isWoken = true;
+    // What is planned together is asked for together.
+    setImmediate(() => {
+      this.#isWoken = false;
+      this.#goOn();
+    });
+  }
+
+  /** Asks for what will be read next, as far as there is room. */
+  #goOn(): void {
+    let looked = 0;
+    for (const pack of this.#queue) {
+      if (pack.wantedBytes < WANTED_BYTES_MIN) continue;
+      if (looked++ === PACKS_UNDER_WAY_MAX || !this.#hasRoom()) return;
+      if (!pack.isBegun && this.#isPoor(pack)) this.#choose(pack);
+      pack.isBegun = true;
+      let isLeft = false;
+      for (const [index, left] of pack.left) {
+        const site = this.#sites[index];
+        while (site && left.size > 0 && site.requests < REQUESTS_PER_INDEX && this.#hasRoom()) {
+          site.requests++;
+          const run = { pack, index, ...firstRun(left) };
+          void this.#request(run, true, pack.ref.n <= pack.ref.k).finally(() => {
+            site.requests--;
+            this.#wake();
+          });
+        }
+        isLeft ||= left.size > 0;
+      }
+      if (!isLeft) this.#queue.delete(pack);
+    }
+  }
+
+  #hasRoom(): boolean {
+    return (
+      !this.#isOver &&
+      this.#bytesUnderWay < BYTES_UNDER_WAY_MAX &&
+      this.#unread < UNREAD_SHARE_MAX * this.#file.pagesMax
+    );
+  }
+
+  /** Reads a pack from the k shards from which it goes best: least went wrong, it is fastest, and least is wanted. */
+  #choose(pack: Pack): void {
+    const { k, n } = pack.ref;
+    const slowness = slownessOf(this.#source.speeds.shared, n);
+    const best = Array.from({ length: n }, (_, index) => {
+      const { failures = 0, pages = 0 } = this.#sites[index] ?? {};
+      return { index, failures, pages, slowness: slowness[index] ?? 0 };
+    }).sort((a, b) => a.failures - b.failures || a.slowness - b.slowness || a.pages - b.pages);
+    for (const [index, { size }] of pack.left) this.#count(index, -size);
+    pack.left.clear();
+    for (const { index } of best.slice(0, k)) this.#readFrom(pack, index);
+  }
+
+  /** Whether something has become known of the sites since its shards were chosen. */
+  #isPoor({ left, ref: { n } }: Pack): boolean {
+    const slowness = slownessOf(this.#source.speeds.shared, n);
+    return [...left.keys()].some(
+      (index) => (this.#sites[index]?.failures ?? 0) > 0 || (slowness[index] ?? 0) > 0,
+    );
+  }
+
+  /** Pages that are wanted of the shards of an index: so many more. */
+  #count(index: number, pages: number): void {
+    const site = this.#sites[index];
+    if (site) site.pages += pages;
+  }
+
+  /** Reads a pack from its shard of that index too. */
+  #readFrom(pack: Pack, index: number): void {
+    const isMissing = (page: number): boolean => !this.#pages.has(keyOf(pack, index, page));
+    pack.left.set(index, new Set([...pack.wanted].filter(isMissing)));
+    this.#count(index, pack.wanted.size);
+    this.#queue.add(pack);
+    if (pack.left.size < pack.ref.k) return;
+    let bits = 0;
+    for (const one of pack.left.keys()) bits |= 1 << one;
+    if (pack.ordinal < this.chosen.length) Atomics.store(this.chosen, pack.ordinal, bits);
+  }
+
+  /** Asks for pages, none of which was. Settles when that has. */
+  async #request(run: Run, isAhead: boolean, isLastResort: boolean): Promise<void> {
+    const { pack, index, first, count } = run;
+    const keys = Array.from({ length: count }, (_, i) => keyOf(pack, index, first + i));
+    const stop = new AbortController();
+    const { promise: arrived, resolve } = Promise.withResolvers<number | undefined>();
+    const pages = keys.map((key): Page => {
+      const page = { arrived, stop, place: undefined, readers: 1, isUnread: isAhead };
+      this.#pages.set(key, page);
+      return page;
+    });
+    if (isAhead) this.#unread += count;
+    for (let i = 0; i < count; i++) pack.left.get(index)?.delete(first + i);
+    const fetching = this.#fetch(run, pages, { signal: stop.signal, isLastResort });
+    this.#underWay.add(fetching);
+    const outcome = await fetching;
+    this.#underWay.delete(fetching);
+    for (const page of pages) page.readers--;
+    if (outcome !== FETCH_DONE) {
+      for (const key of keys) this.#drop(key);
+      // Who reads the pack is told, and says from which shard to go on.
+      pack.left.delete(index);
+    }
+    resolve(outcome);
+  }
+
+  async #fetch(
+    { pack, index, first, count }: Run,
+    pages: readonly Page[],
+    how: { readonly signal: AbortSignal; readonly isLastResort: boolean },
+  ): Promise<number | undefined> {
+    const { id } = pack.ref;
+    const offset = first * PAGE_BYTES;
+    const bytes = new Uint8Array(Math.min(count * PAGE_BYTES, shardBytes(pack.ref) - offset));
+    const site = this.#sites[index];
+    this.#bytesUnderWay += bytes.length;
+    try {
+      const outcome = await this.#source.readUntil({ id, index, offset }, bytes, how);
+      const isSlow = outcome === FETCH_LATE || outcome === FETCH_LEFT_ALONE;
+      if (outcome !== FETCH_DONE) {
+        if (site && !isSlow) site.failures++;
+        return outcome;
+      }
+      return (await this.#keep(pages, bytes)) ? FETCH_DONE : undefined;
+    } finally {
+      this.#bytesUnderWay -= bytes.length;
+      release(bytes);
+    }
+  }
+
+  /** False when the disk does not take it. */
+  async #keep(pages: readonly Page[], bytes: Uint8Array): Promise<boolean> {
+    return this.#onDisk(async () => {
+      for (const [i, page] of pages.entries()) {
+        page.place = this.#file.take() ?? this.#takeOldest();
+        if (page.place === undefined) return false;
+        await this.#file.write(page.place, bytes.subarray(i * PAGE_BYTES, (i + 1) * PAGE_BYTES));
+      }
+      return true;
+    });
+  }
+
+  /** A disk that is full or broken is no reason to stop: from then on the sites are asked. */
+  async #onDisk(work: () => Promise<boolean>): Promise<boolean> {
+    try {
+      return await work();
+    } catch (error) {
+      if (!isOfDisk(error)) throw error;
+      this.#isOver = true;
+      return false;
+    }
+  }
+
+  /** The place of the page that nobody has asked for for longest. */
+  #takeOldest(): number | undefined {
+    for (const [key, page] of this.#pages) {
+      if (page.place === undefined || page.readers > 0) continue;
+      this.#drop(key);
+      return this.#file.take();
+    }
+    return undefined;
+  }
+
+  #drop(key: string): void {
+    const page = this.#pages.get(key);
+    if (!page) return;
+    this.#pages.delete(key);
+    this.#markRead(page);
+    if (page.place !== undefined) this.#file.giveBack(page.place);
+  }
+
+  #markRead(page: Page): void {
+    if (page.isUnread) this.#unread--;
+    page.isUnread = false;
+  }
+}
+
+function isOfDisk(error: unknown): boolean {
+  return (error as NodeJS.ErrnoException).syscall !== undefined;
+}
+
+function keyOf({ ref }: Pack, index: number, page: number): string {
+  return `${ref.id}/${index}/${page}`;
+}
+
+/** The pages of a shard that have these chunks, as far as their places can be told; and its first and last. */
+function* pagesOf(ref: DispersedRef, start: number, end: number): Generator<number> {
+  const blocks = blocksPerPiece(ref.packBytes, ref.k);
+  const [front, bytes] = [frontBytes(ref), shardBytes(ref)];
+  const pageAt = (offset: number): number => Math.floor(Math.min(offset, bytes - 1) / PAGE_BYTES);
+  yield 0;
+  const from = front + Math.floor(start * blocks) * BLOCK_BYTES;
+  const to = front + Math.ceil(end * blocks) * BLOCK_BYTES;
+  for (let page = pageAt(from); page <= pageAt(to - 1); page++) yield page;
+  // What says where everything is lies behind.
+  yield pageAt(bytes);
+}
+
+/** Of these pages the first, with those that follow. */
+function firstRun(pages: ReadonlySet<number>): { readonly first: number; readonly count: number } {
+  const first = Math.min(...pages);
+  let count = 1;
+  while (count < REQUEST_PAGES_MAX && pages.has(first + count)) count++;
+  return { first, count };
+}
