@@ -47,6 +47,7 @@ const READS_PER_SECOND = 3000;
 /** A site serves for months: what V8 compiles in its first seconds is no part of what is measured. */
 const WARM_BYTES = 512 * MIB;
 const WARM_SECONDS = 2;
+const READ_BUFFER_BYTES = 64 * 1024;
 const HEAD_END = "\r\n\r\n";
 /** A second, as Linux counts processor time. */
 const CLOCK_TICKS = 100;
@@ -99,9 +100,8 @@ export async function benchSiteDaemon(
     const { signing } = (await openSiteFiles(site)).keys;
     await bring(home, port, signing);
     const clients = await Promise.all(
-      Array.from(
-        { length: READS_AT_ONCE },
-        async () => new Client(await connect(port), home.state, home.agent, signing.id),
+      Array.from({ length: READS_AT_ONCE }, () =>
+        Client.connect(port, home.state, home.agent, signing.id),
       ),
     );
     const register = home.config.registers[0]?.id ?? "";
@@ -120,6 +120,7 @@ export async function benchSiteDaemon(
     const { reads, ...read } = await readSome(clients, names, READ_SECONDS);
     cpu.push(cpuSecondsOf(pid));
     const [atFirst = 0, afterPuts = 0, atLast = 0] = cpu;
+    await readSome(clients, names, WARM_SECONDS, READS_PER_SECOND);
     const paced = await readSome(clients, names, READ_SECONDS, READS_PER_SECOND);
     for (const client of clients) client.close();
     return {
@@ -224,33 +225,77 @@ class Client {
   readonly #state: string;
   readonly #signer: SigningKey;
   readonly #site: string;
+  #answer: Answer | undefined;
 
-  constructor(socket: TLSSocket, state: string, signer: SigningKey, site: string) {
-    this.#socket = socket;
+  private constructor(port: number, state: string, signer: SigningKey, site: string) {
+    // Into the same memory each time: new buffers for all of it would keep the client's collector at work.
+    const onread = {
+      buffer: Buffer.alloc(READ_BUFFER_BYTES),
+      callback: (bytes: number, buffer: Uint8Array): boolean => {
+        this.#take(Buffer.from(buffer.buffer, buffer.byteOffset, bytes));
+        return true;
+      },
+    };
+    const options = { host: "127.0.0.1", port, rejectUnauthorized: false, onread };
+    this.#socket = tlsConnect(options);
+    this.#socket.setNoDelay(true);
+    this.#socket.on("close", () => this.#answer?.reject(new Error("the daemon hung up")));
     this.#state = state;
     this.#signer = signer;
     this.#site = site;
   }
 
-  put({ name, parts, bytes }: MadeShard): Promise<number> {
-    return this.#send("PUT", name, { "content-length": String(bytes) }, parts);
+  static async connect(
+    port: number,
+    state: string,
+    signer: SigningKey,
+    site: string,
+  ): Promise<Client> {
+    const client = new Client(port, state, signer, site);
+    await once(client.#socket, "secureConnect");
+    return client;
   }
 
-  read(name: string, from: number): Promise<number> {
-    return this.#send("GET", name, { range: `bytes=${from}-${from + READ_BYTES - 1}` }, []);
+  put({ name, parts, bytes }: MadeShard): Promise<number> {
+    return this.send(this.#request("PUT", name, { "content-length": String(bytes) }), parts);
+  }
+
+  /** A request for a range, which is signed now: it counts for as long as the site's clock may differ. */
+  requestFor(name: string, from: number): string {
+    return this.#request("GET", name, { range: `bytes=${from}-${from + READ_BYTES - 1}` });
   }
 
   close(): void {
     this.#socket.destroy();
   }
 
-  /** Resolves with the length of what is answered. */
-  #send(
-    method: string,
-    name: string,
-    headers: Record<string, string>,
-    parts: readonly Uint8Array[],
-  ): Promise<number> {
+  /** Resolves with the length of what is answered; rejects when that is a refusal. */
+  send(request: string, parts: readonly Uint8Array[] = []): Promise<number> {
+    const { promise, resolve, reject } = Promise.withResolvers<number>();
+    this.#answer = { resolve, reject, bytes: undefined, left: 0 };
+    this.#socket.write(request);
+    for (const part of parts) this.#socket.write(part);
+    return promise;
+  }
+
+  #take(chunk: Buffer): void {
+    const answer = this.#answer;
+    if (!answer) throw new Error("the daemon said something unasked");
+    answer.left -= chunk.length;
+    if (answer.bytes === undefined) {
+      // What comes before a body comes in one piece.
+      const head = chunk.toString("latin1", 0, chunk.indexOf(HEAD_END));
+      answer.bytes = Number(/^content-length: ([0-9]+)$/im.exec(head)?.[1]);
+      answer.left += head.length + HEAD_END.length + answer.bytes;
+      if (!head.startsWith("HTTP/1.1 2") || Number.isNaN(answer.bytes)) {
+        answer.reject(new Error(head));
+      }
+    }
+    if (answer.left === 0) answer.resolve(answer.bytes);
+  }
+
+  /** The request, signed, up to its body. */
+  #request(method: string, name: string, headers: Record<string, string>): string {
     const target = objectPath(this.#state, name);
     const signed = signRequest(
       {
@@ -265,45 +310,17 @@ class Client {
     );
     const all = { host: "127.0.0.1", ...headers, ...signed, "exclave-site": this.#site };
     const lines = Object.entries(all).map(([header, value]) => `${header}: ${value}\r\n`);
-    this.#socket.write(`${method} ${target} HTTP/1.1\r\n${lines.join("")}\r\n`);
-    for (const part of parts) this.#socket.write(part);
-    return answer(this.#socket);
+    return `${method} ${target} HTTP/1.1\r\n${lines.join("")}\r\n`;
   }
 }
 
-/** The length of the next answer's body, when it is here; rejects when the answer is a refusal. */
-function answer(socket: TLSSocket): Promise<number> {
-  return new Promise((resolve, reject) => {
-    let bytes: number | undefined;
-    let left = 0;
-    let refused: Error | undefined;
-    const done = (error?: Error): void => {
-      socket.off("data", onData).off("close", onClose);
-      if (error) reject(error);
-      else resolve(bytes ?? 0);
-    };
-    const onData = (chunk: Buffer): void => {
-      left -= chunk.length;
-      if (bytes === undefined) {
-        // What comes before a body comes in one piece.
-        const head = chunk.toString("latin1", 0, chunk.indexOf(HEAD_END));
-        bytes = Number(/^content-length: ([0-9]+)$/im.exec(head)?.[1]);
-        left += head.length + HEAD_END.length + bytes;
-        refused =
-          !head.startsWith("HTTP/1.1 2") || Number.isNaN(bytes) ? new Error(head) : undefined;
-      }
-      if (left === 0 || refused) done(refused);
-    };
-    const onClose = (): void => done(new Error("the daemon closed the connection"));
-    socket.on("data", onData).on("close", onClose);
-  });
-}
-
-async function connect(port: number): Promise<TLSSocket> {
-  const socket = tlsConnect({ host: "127.0.0.1", port, rejectUnauthorized: false });
-  await once(socket, "secureConnect");
-  return socket.setNoDelay(true);
-}
+/** Of which so many bytes were announced, and are still to come. */
+type Answer = {
+  readonly resolve: (bytes: number) => void;
+  readonly reject: (error: Error) => void;
+  bytes: number | undefined;
+  left: number;
+};
 
 async function putAll(
   clients: readonly Client[],
@@ -325,7 +342,10 @@ async function putAll(
   return names;
 }
 
-/** @param perSecond reads that are due a second, evenly; as many as there can be when absent */
+/**
+ * @param perSecond reads that are due a second, evenly; as many as there can be when absent. Those that are due are
+ *   signed before, so that the client takes less of the machine
+ */
 async function readSome(
   clients: readonly Client[],
   names: readonly string[],
@@ -334,19 +354,23 @@ async function readSome(
 ) {
   const times: number[] = [];
   const blocks = blocksPerPiece(PACK_BYTES, K) - 1;
+  const requestOf = (n: number): string =>
+    (clients[n % clients.length] as Client).requestFor(
+      names[n % names.length] ?? "",
+      ((n * 7919) % blocks) * READ_BYTES,
+    );
+  const signed = Array.from({ length: seconds * (perSecond ?? 0) }, (_, n) => requestOf(n));
   const began = performance.now();
   const until = began + seconds * 1000;
   await Promise.all(
     clients.map(async (client, i) => {
       for (let n = i; performance.now() < until; n += clients.length) {
+        if (perSecond !== undefined && n >= signed.length) return;
         const due = perSecond === undefined ? 0 : began + (n / perSecond) * 1000;
         const wait = due - performance.now();
         if (wait > 0) await delay(wait);
         const from = perSecond === undefined ? performance.now() : due;
-        const got = await client.read(
-          names[n % names.length] ?? "",
-          ((n * 7919) % blocks) * READ_BYTES,
-        );
+        const got = await client.send(signed[n] ?? requestOf(n));
         if (got !== READ_BYTES) throw new Error(`${got} bytes were read`);
         times.push(performance.now() - from);
       }
