@@ -146,7 +146,7 @@ describe("over Ceph", { skip: cephMissing() ?? false }, () => {
     await state.good("site", "add", "--card", kn.card);
     await state.addRegister(undefined, ["kn", "lu", "ee"], 2);
     state.write("land", randomBytes("land", MIB));
-    good(await state.protect());
+    assert.deepEqual(good(await state.protect()).durableAt, { enforcing: 1, storing: 2 });
     await kn.end("SIGTERM");
     await kn.serve();
     assert.equal(good(await state.check("--full")).findingCount, 0);

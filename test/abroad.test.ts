@@ -79,6 +79,7 @@ test("sites that enforce take a recovery point, sign for it at every site, and b
   const report = good(await state.protect());
   assert.deepEqual(report.failedSites, {});
   assert.deepEqual(wholeFrom(report.receipts), ABROAD);
+  assert.deepEqual(report.durableAt, { enforcing: 3, storing: 0 });
   for (const name of ABROAD) {
     const receipts = receiptsAt(abroad, name);
     assert.deepEqual(receipts.map(({ giver }) => giver).toSorted(), ABROAD.toSorted());
@@ -119,6 +120,7 @@ test("a site that dies in the middle of a protect is owed what it lacks, and rep
   await site("ca").end("SIGKILL");
   const report = good(await protecting);
   assert.deepEqual(Object.keys(report.failedSites), ["ca"]);
+  assert.deepEqual(report.durableAt, { enforcing: 2, storing: 0 });
   assert.deepEqual(wholeFrom(report.receipts), ["lu", "ee"]);
   const away = await state.good<Status>("status");
   assert.deepEqual(

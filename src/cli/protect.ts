@@ -116,6 +116,12 @@ function summary(report: ProtectReport): readonly string[] {
     `Recovery point ${report.snapshot.slice(0, 12)} of ${report.register}: ${plural(report.files, "file")}, ${formatBytes(report.bytes)}, in ${formatSeconds(report.seconds)}.`,
     `  new ${formatBytes(stored.rawBytes)}, stored as ${formatBytes(stored.packBytes)} before dispersal; ${plural(report.unchangedFiles, "file")} unchanged`,
   ];
+  const { enforcing, storing } = report.durableAt;
+  lines.push(
+    storing === 0
+      ? `  at ${plural(enforcing, "site")}, all of which enforce the charter`
+      : `  at ${plural(enforcing + storing, "site")}: ${enforcing} ${enforcing === 1 ? "enforces" : "enforce"} the charter, ${storing} only ${storing === 1 ? "stores" : "store"}`,
+  );
   const failed = Object.keys(report.failedSites);
   if (failed.length > 0) lines.push(`  not at: ${failed.join(", ")}`);
   if (report.problemCount > 0) {

@@ -21,7 +21,7 @@ import {
 import { type DocumentId, parseId } from "../vault/identifiers.ts";
 import { lockRegister } from "../vault/lock.ts";
 import { openSites } from "../vault/open-sites.ts";
-import { QuorumWriter } from "../vault/quorum-writer.ts";
+import { type DurableAt, QuorumWriter } from "../vault/quorum-writer.ts";
 import { commitSnapshot } from "./commit.ts";
 import { EntrySink } from "./entry-sink.ts";
 import { beginEpoch, openEpoch } from "./epoch.ts";
@@ -86,6 +86,8 @@ export type ProtectReport = {
   /** True unless something was unreadable, vanished or changed while it was read. */
   readonly complete: boolean;
   readonly failedSites: Readonly<Record<string, string>>;
+  /** Sites that have all of it. */
+  readonly durableAt: DurableAt;
   /** What the sites that enforce signed for. */
   readonly receipts: readonly Receipted[];
   readonly seconds: number;
@@ -220,6 +222,7 @@ async function protectLocked(
       problems: run.problems,
       complete: run.complete,
       failedSites: Object.fromEntries(writer.failedSites),
+      durableAt: writer.durableAt,
       receipts,
       seconds: (performance.now() - startedMs) / 1000,
     };

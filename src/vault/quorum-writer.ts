@@ -1,5 +1,6 @@
 /** Writes to the sites of a register and counts: nothing is durable before the write quorum says so. */
 import { ExclaveError } from "../errors.ts";
+import { asEnforcing } from "../sites/enforcing.ts";
 import type { Site } from "../sites/site.ts";
 import { isOpen, type SitePlace } from "./open-sites.ts";
 
@@ -11,6 +12,13 @@ export type Grace = {
   readonly graceMsMin: number;
   /** Or so many times as long as the quorum took, when that is more. */
   readonly graceFactor: number;
+};
+
+export type DurableAt = {
+  /** Sites that follow the charter, whoever asks them. */
+  readonly enforcing: number;
+  /** Directories and buckets. */
+  readonly storing: number;
 };
 
 const GRACE: Grace = { graceMsMin: 30_000, graceFactor: 4 };
@@ -34,6 +42,13 @@ export class QuorumWriter {
   /** Sites that did not take part, with the reason. */
   get failedSites(): ReadonlyMap<string, string> {
     return this.#failed;
+  }
+
+  /** How many sites have everything that was written, by what they are: those that only store prevent no removal. */
+  get durableAt(): DurableAt {
+    const sites = this.places.filter((place) => isOpen(place) && !this.#failed.has(place.name));
+    const enforcing = sites.filter((place) => isOpen(place) && asEnforcing(place.site)).length;
+    return { enforcing, storing: sites.length - enforcing };
   }
 
   /** Stores the same object at every site. Resolves when the write quorum has it durably; throws `write-quorum`. */
