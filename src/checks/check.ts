@@ -10,7 +10,7 @@ import { startReadPool } from "../registers/epoch-reader.ts";
 import { listHeld } from "../registers/known-packs.ts";
 import { REFUSED_BY_CHARTER } from "../registers/read-messages.ts";
 import { defaultWorkers } from "../registers/seal-session.ts";
-import type { ObjectKind, Site } from "../sites/site.ts";
+import type { Site } from "../sites/site.ts";
 import { isAudited } from "../vault/audited-shards.ts";
 import type { Catalog, PackRow } from "../vault/catalog.ts";
 import { type EpochWrap, openStatement, openWrap } from "../vault/documents.ts";
@@ -109,23 +109,23 @@ export async function check(options: CheckOptions): Promise<CheckReport> {
   return report;
 }
 
-/** Every document of a kind that a site has, as it is there. */
-async function documentsOf(
-  place: SitePlace & { readonly site: Site },
-  kind: ObjectKind,
-): Promise<readonly Uint8Array[]> {
-  const documents = [];
-  for await (const name of place.site.list(kind)) {
-    const bytes = await readDocument(place.site, name);
-    if (bytes && toHex(sha256(bytes)) === name.slice(kind.length + 1)) documents.push(bytes);
-  }
-  return documents;
-}
+/** Wraps of epoch keys that a check reads at one site: more than a State makes in a century. */
+const WRAPS_MAX = 20_000;
 
-/** The wraps of a site; undefined when it cannot list them, which the listing of shards tells. */
+/**
+ * The wraps of a site, and whether these are all that it names; undefined when it cannot list them, which the listing of
+ * shards tells.
+ */
 async function wrapsOf(place: SitePlace & { readonly site: Site }) {
+  const wraps: Uint8Array[] = [];
+  let named = 0;
   try {
-    return await documentsOf(place, "wrap");
+    for await (const name of place.site.list("wrap")) {
+      if (++named > WRAPS_MAX) return { wraps, areAll: false };
+      const bytes = await readDocument(place.site, name);
+      if (bytes && toHex(sha256(bytes)) === name.slice("wrap/".length)) wraps.push(bytes);
+    }
+    return { wraps, areAll: true };
   } catch (error) {
     if (!isExclaveError(error)) throw error;
     return undefined;
@@ -225,10 +225,11 @@ class CheckRun {
   async keys(epochKeyIds: ReadonlySet<string>): Promise<void> {
     for (const place of this.#places) {
       if (!isOpen(place)) continue;
-      const wraps = await wrapsOf(place);
-      if (!wraps) continue;
+      const found = await wrapsOf(place);
+      if (!found) continue;
+      if (!found.areAll) this.#find(place.name, "wraps", `it names more than ${WRAPS_MAX}`);
       const wrapped = new Set<string>();
-      for (const bytes of wraps) {
+      for (const bytes of found.wraps) {
         const wrap = openedWrap(bytes, this.#options.home.known);
         if (wrap?.recipient === "recovery") wrapped.add(wrap.epochKeyId);
       }

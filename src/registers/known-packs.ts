@@ -2,7 +2,7 @@
  * What a run may take for stored: the chunks of packs that enough sites really list. A catalog may claim
  * more (a site was lost, home came back from a backup); a snapshot built on that could not be restored.
  */
-import { isExclaveError } from "../errors.ts";
+import { ExclaveError, isExclaveError } from "../errors.ts";
 import type { Site } from "../sites/site.ts";
 import type { Catalog } from "../vault/catalog.ts";
 import { tableChunkIds } from "../vault/chunk-reader.ts";
@@ -27,6 +27,8 @@ export type KnownPacks = {
 };
 
 const NAMES_AT_ONCE = 4096;
+/** Shards that a site may name beyond those that home knows: of runs that were stopped, and of homes before. */
+const NAMES_BEYOND_MAX = 1_000_000;
 
 export async function loadKnown(options: {
   readonly catalog: Catalog;
@@ -97,24 +99,37 @@ export async function listHeld(
 ): Promise<ReadonlyMap<string, string>> {
   const failed = new Map<string, string>();
   catalog.beginHeld();
-  for (const [index, place] of places.entries()) {
-    if (!isOpen(place)) continue;
-    try {
-      await listHeldAt(catalog, place.site, index);
-    } catch (error) {
-      if (!isExclaveError(error)) throw error;
-      failed.set(place.name, error.message);
-    }
-  }
+  await Promise.all(
+    places.map(async (place, index) => {
+      if (!isOpen(place)) return;
+      try {
+        await listHeldAt(catalog, place.site, index);
+      } catch (error) {
+        if (!isExclaveError(error)) throw error;
+        failed.set(place.name, error.message);
+      }
+    }),
+  );
   return failed;
 }
 
-/** The same of one site, whose shards have this index. */
+/**
+ * The same of one site, whose shards have this index. Throws `site-unavailable` when it cannot list, or names more than
+ * it can have.
+ */
 export async function listHeldAt(catalog: Catalog, site: Site, index: number): Promise<void> {
   const own = `.${String(index).padStart(2, "0")}`;
+  const namesMax = catalog.packTotal() + NAMES_BEYOND_MAX;
   let names: string[] = [];
+  let count = 0;
   for await (const name of site.list("shard")) {
     if (!name.endsWith(own)) continue;
+    if (++count > namesMax) {
+      throw new ExclaveError(
+        "site-unavailable",
+        `site ${site.identity.name} names more shards than it can have been given. Ask its operator why`,
+      );
+    }
     names.push(name);
     if (names.length < NAMES_AT_ONCE) continue;
     catalog.addHeld(names);

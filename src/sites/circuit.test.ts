@@ -1,5 +1,6 @@
 import assert from "node:assert/strict";
 import { type TestContext, test } from "node:test";
+import { hostileSite, namesWithoutEnd } from "../../test/support/hostile-site.ts";
 import { emptyDirectory } from "../../test/support/remote-site.ts";
 import { ExclaveError } from "../errors.ts";
 import { breaking, isLeftAlone } from "./circuit.ts";
@@ -182,4 +183,31 @@ test("a read that is the last resort is made also where a site is left alone", a
 testSite("a site behind a circuit", async (t) => {
   const site = await emptyDirectory(t);
   return { site: breaking(site), reopen: async () => breaking(site) };
+});
+
+test("a list that goes on and on is given up after half an hour of waiting, and what the reader takes is not counted", async () => {
+  let minutes = 0;
+  const slowly = function* (count: number): Generator<string> {
+    for (const one of namesWithoutEnd(count)) {
+      minutes++;
+      yield one;
+    }
+  };
+  const endless = hostileSite("kn", { names: () => slowly(Number.POSITIVE_INFINITY) });
+  const clockMs = (): number => minutes * 60_000;
+  const site = breaking(endless.site, { failuresMax: 3, pauseMs: 60_000, clockMs });
+  let names = 0;
+  await assert.rejects(async () => {
+    for await (const _ of site.list("wrap")) names++;
+  }, /site kn takes too long to name its objects of the kind wrap/);
+  assert.equal(names, 30);
+
+  const quick = hostileSite("kn", { names: () => namesWithoutEnd(100) });
+  const other = breaking(quick.site, { failuresMax: 3, pauseMs: 60_000, clockMs });
+  names = 0;
+  for await (const _ of other.list("wrap")) {
+    names++;
+    minutes += 5;
+  }
+  assert.equal(names, 100);
 });

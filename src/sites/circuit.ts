@@ -11,9 +11,14 @@ export type CircuitOptions = {
   /** For how long it is. Then one call is let through; by how that goes, the site is asked again, or not. */
   readonly pauseMs: number;
   readonly now?: () => Date;
+  /** Milliseconds that only grow. */
+  readonly clockMs?: () => number;
 };
 
 export const CIRCUIT: CircuitOptions = { failuresMax: 5, pauseMs: 60_000 };
+
+/** Waiting for the names of one list, all together: enough for all that a site may hold on a poor link. */
+const LIST_WAIT_MS_MAX = 30 * 60_000;
 
 /** The cause of the error of a call that was not made. */
 const LEFT_ALONE = Symbol("left alone");
@@ -25,10 +30,16 @@ export function isLeftAlone(error: unknown): boolean {
 
 /**
  * Only `site-unavailable` counts: all else is an answer. A call that was aborted by who made it counts for nothing,
- * however it ended. One that is the last resort is made in any case, and counts: what is there can be read.
+ * however it ended. One that is the last resort is made in any case, and counts: what is there can be read. A list ends
+ * with `site-unavailable` when it has been waited for for half an hour: one that never ends must not stop a run.
  */
 export function breaking(site: Site, options: CircuitOptions = CIRCUIT): Site {
-  const { failuresMax, pauseMs, now = () => new Date() } = options;
+  const {
+    failuresMax,
+    pauseMs,
+    now = () => new Date(),
+    clockMs = () => performance.now(),
+  } = options;
   let failures = 0;
   let since = now();
   let until: Date | undefined;
@@ -73,10 +84,14 @@ export function breaking(site: Site, options: CircuitOptions = CIRCUIT): Site {
     stat: (name) => call(() => site.stat(name)),
     async *list(kind: ObjectKind) {
       const names = site.list(kind)[Symbol.asyncIterator]();
+      let waitedMs = 0;
       try {
         for (;;) {
+          const asked = clockMs();
           const { done, value } = await call(() => names.next());
+          waitedMs += clockMs() - asked;
           if (done) return;
+          if (waitedMs > LIST_WAIT_MS_MAX) throw endless(site.identity.name, kind);
           yield value;
         }
       } finally {
@@ -91,6 +106,13 @@ function leftAlone(name: string, failures: number, since: Date, until: Date): Ex
     "site-unavailable",
     `site ${name} has not answered since ${second(since)} (${failures} calls one after another); it is not asked again before ${second(until)}`,
     { cause: LEFT_ALONE },
+  );
+}
+
+function endless(name: string, kind: ObjectKind): ExclaveError {
+  return new ExclaveError(
+    "site-unavailable",
+    `site ${name} takes too long to name its objects of the kind ${kind}. Ask its operator why`,
   );
 }
 

@@ -568,3 +568,26 @@ test("a listing without an end is given up", async (t) => {
   await assert.rejects(listed(site, "shard"), code("site-unavailable"));
   await assert.rejects(site.stat(objectName("shard", "x")), code("site-unavailable"));
 });
+
+test("a listing of nothing but what is no object is given up", async (t) => {
+  let pages = 0;
+  const rest = `<Size>1</Size><ETag>"${"0".repeat(32)}"</ETag><LastModified>2026-01-05T10:00:00.000Z</LastModified>`;
+  const endpoint = await serve(t, (request, response) => {
+    request.resume();
+    if (!request.url?.includes("versions=")) {
+      response.end("<VersioningConfiguration/>");
+      return;
+    }
+    pages++;
+    const version = (i: number): string =>
+      `<Version><Key>kn/shard/junk-${pages}-${i}</Key><VersionId>v</VersionId>${rest}</Version>`;
+    const versions = Array.from({ length: 1000 }, (_, i) => version(i)).join("");
+    const next = `<IsTruncated>true</IsTruncated><NextKeyMarker>kn/shard/junk-${pages}-999</NextKeyMarker>`;
+    response.end(`<ListVersionsResult>${next}${versions}</ListVersionsResult>`);
+  });
+  const config = await configFor(t, { ...AT, endpoint });
+  const site = await openS3Site(config, identity, { lock: false });
+  t.after(() => site.close());
+  await assert.rejects(listed(site, "shard"), /lists without end; is somebody flooding/);
+  assert.ok(pages > 100 && pages < 110, `${pages} pages were asked for`);
+});

@@ -62,6 +62,8 @@ const FIRST_LOCK_SECONDS = 24 * 3600;
 const PAGE_KEYS_MAX = 1000;
 /** Beyond this somebody floods the name, and whoever reads should know. */
 const VERSIONS_MAX = 20_000;
+/** Keys of no object, or further versions of one, that a list may have one behind the other. */
+const SKIPPED_MAX = 100_000;
 /** Of so many versions a wrong one may come first. */
 const CANDIDATES_MAX = 32;
 /** More than any shard has; a version above it is none of ours. */
@@ -170,12 +172,16 @@ class BucketSite implements S3Site {
   async *list(kind: ObjectKind): AsyncIterable<string> {
     const top = `${this.#prefix}${kind}/`;
     let last = "";
+    let skipped = 0;
     for await (const { key } of this.#pages(top, Number.POSITIVE_INFINITY)) {
       const rest = key.slice(top.length + 3);
       const name = `${kind}/${rest}`;
       // Under another key than its own nobody would find it. The versions of a key stand together.
-      if (name === last || !parseObjectName(name) || key !== this.#keyOf(name)) continue;
-      last = name;
+      if (name === last || !parseObjectName(name) || key !== this.#keyOf(name)) {
+        if (++skipped > SKIPPED_MAX) throw this.#endless();
+        continue;
+      }
+      [last, skipped] = [name, 0];
       yield name;
     }
   }
@@ -372,13 +378,17 @@ class BucketSite implements S3Site {
       count += page.versions.length;
       const { next } = page;
       if (count > versionsMax || (next && isSamePlace(next, from))) {
-        throw new ExclaveError(
-          "site-unavailable",
-          `the S3 site at ${this.#client.where} lists without end; is somebody flooding the bucket?`,
-        );
+        throw this.#endless();
       }
       from = next;
     } while (from);
+  }
+
+  #endless(): ExclaveError {
+    return new ExclaveError(
+      "site-unavailable",
+      `the S3 site at ${this.#client.where} lists without end; is somebody flooding the bucket?`,
+    );
   }
 
   #firstLockEnd(): Date {

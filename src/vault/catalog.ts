@@ -184,6 +184,11 @@ export class Catalog {
     }
   }
 
+  /** Packs of all registers. */
+  packTotal(): number {
+    return number(this.#db.prepare("SELECT count(*) AS packs FROM packs").get()?.packs);
+  }
+
   packCount(register: RegisterId): number {
     const row = this.#db
       .prepare("SELECT count(*) AS packs FROM packs WHERE register = ? AND committed = 1")
