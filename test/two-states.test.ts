@@ -10,7 +10,7 @@ import { found } from "../src/governance/found.ts";
 import { addRegister } from "../src/governance/registers.ts";
 import { addSite } from "../src/governance/sites.ts";
 import { protect } from "../src/registers/protect.ts";
-import { restore } from "../src/registers/restore.ts";
+import { homeAsSource, restore } from "../src/registers/restore.ts";
 import { type RunningSite, startSite } from "../src/site-daemon/daemon.ts";
 import { newGrant, readGrants, writeGrant } from "../src/site-daemon/grant.ts";
 import { LIMITS, type Limits } from "../src/site-daemon/limits.ts";
@@ -122,7 +122,7 @@ async function foundState(folder: string, name: string, sites: readonly Hosting[
       const target = join(folder, `out-${outputs++}`);
       await withCatalog((catalog) =>
         restore({
-          home,
+          source: homeAsSource(home),
           catalog,
           register: REGISTER,
           choice: {},

@@ -182,7 +182,7 @@ const recoverySchema = z.strictObject({
   holders: z.array(keyHolderSchema).min(1).max(32),
 });
 
-const readerSchema = z.strictObject({ kem: base64 });
+const readerSchema = z.strictObject({ kem: base64, signing: base64 });
 
 /** The forms of a charter's parts, for orders that bring new ones. */
 export const charterFields = {
@@ -296,6 +296,7 @@ function problemsOf(charter: Omit<Charter, "kind">): string[] {
     ...people.map(({ key }) => key),
     ...charter.agents.map((agent) => agent.signing),
     recovery.signing,
+    ...(charter.reader ? [charter.reader.signing] : []),
     ...charter.sites.flatMap((site) => site.signing ?? []),
   ].map(keyBytes);
   const whole = signing.filter((key) => key !== undefined);

@@ -103,29 +103,39 @@ test("the name and the reader key are amended like the rest, and a reader key ca
   const named = applyOrder(founding, { kind: "amend", name: "Belize and Cayes" }, enactment);
   assert.equal(named.charter.name, "Belize and Cayes");
   assert.ok(!("reader" in named.charter));
-  const read = applyOrder(named, { kind: "amend", reader: { kem } }, enactment);
-  assert.deepEqual(read.charter.reader, { kem });
+  const reader = { kem, signing: publicKey("reader") };
+  const read = applyOrder(named, { kind: "amend", reader }, enactment);
+  assert.deepEqual(read.charter.reader, reader);
   assert.equal(read.charter.name, "Belize and Cayes");
   const kept = applyOrder(read, admit, enactment);
-  assert.deepEqual(kept.charter.reader, { kem });
+  assert.deepEqual(kept.charter.reader, reader);
   const gone = applyOrder(kept, { kind: "amend", reader: { none: true } }, enactment);
   assert.ok(!("reader" in gone.charter));
   assert.throws(
-    () => applyOrder(founding, { kind: "amend", reader: { kem: "AAAA" } }, enactment),
+    () => applyOrder(founding, { kind: "amend", reader: { ...reader, kem: "AAAA" } }, enactment),
     (error) => isExclaveError(error, "usage") && /reader key is none/.test(error.message),
+  );
+  const { signing } = founding.charter.recovery;
+  assert.throws(
+    () => applyOrder(founding, { kind: "amend", reader: { kem, signing } }, enactment),
+    (error) => isExclaveError(error, "usage") && /one key.* is given twice/.test(error.message),
   );
 
   const sound = (order: unknown): boolean => orderSchema.safeParse(order).success;
   assert.ok(sound({ kind: "amend", reader: { none: true } }));
-  for (const reader of [{}, { none: false }, { none: true, kem }, "none"]) {
-    assert.ok(!sound({ kind: "amend", reader }), JSON.stringify(reader));
+  for (const key of [{}, { kem }, { none: false }, { none: true, kem }, "none"]) {
+    assert.ok(!sound({ kind: "amend", reader: key }), JSON.stringify(key));
   }
   for (const name of ["", "Belize\n", "Bel\u200Bize"]) {
     assert.ok(!sound({ kind: "amend", name }), JSON.stringify(name));
   }
   // Another reader key than the author saw: a release to it would be to somebody else.
   const release: Order = { kind: "release", register: REGISTER, epochs: [1], to: "reader" };
-  const other = applyOrder(gone, { kind: "amend", reader: { kem: otherKem } }, enactment);
+  const other = applyOrder(
+    gone,
+    { kind: "amend", reader: { ...reader, kem: otherKem } },
+    enactment,
+  );
   const decision = signed(decisionOf(release, { charter: read.id }), [...SEATS]);
   standing(seenOn(decision, "06-09", { history: [founding, named, read] }), "waiting");
   const history = [founding, named, read, kept, gone, other];

@@ -145,7 +145,7 @@ test("for the reader key too a key that was replaced meanwhile does not release"
   const { recovery } = founding.charter;
   const shares = { ...recovery.shares, setId: "23".repeat(16), generation: 2 };
   const book = new Book();
-  const reader = { kind: "amend", reader: { kem } } as const;
+  const reader = { kind: "amend", reader: { kem, signing: publicKey("reader") } } as const;
   book.decide(reader, HOME_AND_ABROAD, "02-01");
   const read = book.enact("02-08");
   const next = { ...recovery, kem, signing: publicKey("recovery 2"), shares };

@@ -91,7 +91,11 @@ test("a person who is to sign reads a sentence for every kind of order, and who 
 
 test("a new name and a reader key that comes or goes are named, and shown as they change", () => {
   const says = (order: Order): string => sentenceOf(order, founding.charter);
-  const rename: Order = { kind: "amend", name: "Belize and Cayes", reader: { kem } };
+  const rename: Order = {
+    kind: "amend",
+    name: "Belize and Cayes",
+    reader: { kem, signing: publicKey("reader") },
+  };
   assert.match(
     says(rename),
     /the State's name, which becomes Belize and Cayes and the reader key\.$/,
@@ -99,10 +103,11 @@ test("a new name and a reader key that comes or goes are named, and shown as the
   const remove: Order = { kind: "amend", reader: { none: true } };
   assert.match(says(remove), /the reader key, which is taken away\.$/);
   const renamed = applyOrder(founding, rename, enactment);
-  const [name, reader, ...others] = differencesOf(founding.charter, renamed.charter);
+  const [name, reader, readerSigning, ...others] = differencesOf(founding.charter, renamed.charter);
   assert.deepEqual(name, { path: "name", before: "Belize", after: "Belize and Cayes" });
   assert.equal(reader?.path, "reader.kem");
   assert.match(reader?.after ?? "", /^SHA-256 [0-9a-f]{64}$/);
+  assert.equal(readerSigning?.path, "reader.signing");
   assert.deepEqual(others, []);
   const removed = applyOrder(renamed, remove, enactment);
   const [gone] = differencesOf(renamed.charter, removed.charter);

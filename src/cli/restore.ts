@@ -1,13 +1,24 @@
 import { once } from "node:events";
+import { readFile } from "node:fs/promises";
 import { resolve } from "node:path";
 import { Command } from "commander";
 import { ExclaveError } from "../errors.ts";
-import { type RestoreReport, restore } from "../registers/restore.ts";
+import { readAsReader } from "../registers/read-as-reader.ts";
+import {
+  homeAsSource,
+  type RestoreReport,
+  type RestoreSource,
+  restore,
+} from "../registers/restore.ts";
+import type { Catalog } from "../vault/catalog.ts";
+import { openKey } from "../vault/recovery-key.ts";
 import { withHome } from "./context.ts";
 import { EXIT } from "./exit-codes.ts";
 import { formatBytes, formatCount, formatSeconds, formatTime, plural } from "./format.ts";
 import type { MakeCommand } from "./main.ts";
+import { knownPassphrase } from "./passphrase.ts";
 import { collect } from "./register.ts";
+import type { Terminal } from "./terminal.ts";
 
 const PROBLEMS_SHOWN_MAX = 20;
 
@@ -15,6 +26,7 @@ const HELP = `
   exclave restore docs --to /srv/restored                          the newest, all of it
   exclave restore docs --to one --path 'births/*' --at 2026-11-21T09:10Z
   exclave restore ledger --stdout | psql registry                  of a stream
+  exclave restore docs --to out --reader-key reader.age --site https://lu.example.org:7443 …
 
 Nothing that exists is overwritten without --overwrite. \`exclave snapshots\` has the ids.`;
 
@@ -31,6 +43,10 @@ export const restoreCommand: MakeCommand = (terminal, setExit) =>
     .option("--overwrite", "replace files that exist in the target", false)
     .option("--keep-going", "restore what can be had when something is lost for good", false)
     .option("--numeric-owner", "owners by number, even where this machine knows the names", false)
+    .option("--reader-key <file>", "without a home: what was released to this key, from --site")
+    .option("--site <address>", "with --reader-key: a site; several times", collect, [])
+    .option("--passphrase-file <file>", "with --reader-key: the key file's passphrase")
+    .option("--accept-stale", "with --reader-key: though sites not given may have newer", false)
     .addHelpText("after", HELP)
     .action(async (register: string, flags: RestoreFlags) => {
       if ((flags.to === undefined) !== flags.stdout) {
@@ -39,9 +55,9 @@ export const restoreCommand: MakeCommand = (terminal, setExit) =>
       const target = flags.to === undefined ? writeOut : resolve(flags.to);
       const startedMs = performance.now();
       let shown = 0;
-      const report = await withHome((home, catalog) =>
+      const report = await withSource(terminal, flags, (source, catalog) =>
         restore({
-          home,
+          source,
           catalog,
           register,
           choice: {
@@ -81,6 +97,27 @@ export const restoreCommand: MakeCommand = (terminal, setExit) =>
       terminal.result(report, summary(report, flags.to ?? ""));
     });
 
+/** With this home; or with the reader key, where one is given. */
+async function withSource<T>(
+  terminal: Terminal,
+  flags: RestoreFlags,
+  work: (source: RestoreSource, catalog: Catalog) => Promise<T>,
+): Promise<T> {
+  const { readerKey, site: sites, acceptStale } = flags;
+  if (readerKey === undefined) {
+    if (sites.length > 0) throw new ExclaveError("usage", "--site goes with --reader-key");
+    return withHome((home, catalog) => work(homeAsSource(home), catalog));
+  }
+  if (sites.length === 0)
+    throw new ExclaveError("usage", "--reader-key needs --site, several times");
+  const file = await readFile(readerKey).catch((cause: unknown) => {
+    throw new ExclaveError("usage", `the key file ${readerKey} cannot be read`, { cause });
+  });
+  const key = await openKey("reader-key", file, await knownPassphrase(flags.passphraseFile));
+  const onNotice = (notice: string): void => terminal.notice(notice);
+  return readAsReader({ key, sites, acceptStale, onNotice }, work);
+}
+
 function summary(report: RestoreReport, target: string): readonly string[] {
   const lines = [
     `Restored ${plural(report.files, "file")}, ${formatBytes(report.bytes)}, to ${target} in ${formatSeconds(report.seconds)}, as of ${formatTime(report.time)}.`,
@@ -106,6 +143,10 @@ type RestoreFlags = {
   readonly overwrite: boolean;
   readonly keepGoing: boolean;
   readonly numericOwner: boolean;
+  readonly readerKey?: string;
+  readonly site: readonly string[];
+  readonly passphraseFile?: string;
+  readonly acceptStale: boolean;
 };
 
 function parseTime(text: string): Date {

@@ -5,7 +5,7 @@ import { join } from "node:path";
 import type { Command } from "commander";
 import { ExclaveError } from "../errors.ts";
 import { type ReadState, readState } from "../governance/read-state.ts";
-import { openGiven } from "../registers/recover.ts";
+import { openGiven } from "../registers/state-from-sites.ts";
 import { prepareHome } from "../vault/home.ts";
 import type { SitePlace } from "../vault/open-sites.ts";
 import { openHome } from "./context.ts";

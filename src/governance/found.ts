@@ -3,7 +3,6 @@ import { randomBytes } from "node:crypto";
 import { type Charter, momentOf, type StoredCharter, writeCharter } from "../charter/charter.ts";
 import { constitutionOf } from "../charter/presets.ts";
 import { toBase64, toHex, wipe } from "../crypto/bytes.ts";
-import { kemKeyPairFromSeed } from "../crypto/kem.ts";
 import { signingKeyFromSeed } from "../crypto/signing.ts";
 import { splitSecret } from "../custody/share-set.ts";
 import { ExclaveError, isExclaveError } from "../errors.ts";
@@ -20,7 +19,12 @@ import {
   saveDocument,
 } from "../vault/home.ts";
 import { writeKeyFile } from "../vault/key-files.ts";
-import { type RecoveryKey, recoveryKeyFromSeed, sealKey } from "../vault/recovery-key.ts";
+import {
+  type ReaderKey,
+  readerKeyFromSeed,
+  recoveryKeyFromSeed,
+  sealKey,
+} from "../vault/recovery-key.ts";
 import { digestOf, type People, peopleOf, personOf, sealAnnex } from "./annex.ts";
 
 const YEAR_SECONDS = 365 * 86_400;
@@ -90,7 +94,7 @@ export async function found(options: FoundOptions): Promise<Home> {
       holders: [{ index: 0, office: FOUNDER, jurisdiction: NOWHERE, person: founder }],
     },
     people,
-    ...(readerSeed ? { reader: { kem: toBase64(kemKeyPairFromSeed(readerSeed).publicKey) } } : {}),
+    ...(readerSeed ? { reader: publicPartOf(readerKeyFromSeed(readerSeed)) } : {}),
     releaseDelaySeconds: 0,
     retentionSeconds: 0,
   });
@@ -109,8 +113,8 @@ export async function found(options: FoundOptions): Promise<Home> {
   return createState(options.home, draft, { seatSeed, now });
 }
 
-/** The public halves of a recovery key, as a charter has them. */
-export function publicPartOf({ kem, signing }: RecoveryKey) {
+/** The public halves of a recovery or reader key, as a charter has them. */
+export function publicPartOf({ kem, signing }: ReaderKey) {
   return { kem: toBase64(kem.publicKey), signing: toBase64(signing.publicKey.bytes) };
 }
 

@@ -146,7 +146,7 @@ function bytesOf(result: ReadResult): Uint8Array {
   return result.bytes;
 }
 
-/** Content that lies in the pack of that ordinal: its bytes, and from where to where, as shares of the pack's chunks. */
+/** Content that lies in the pack of that ordinal: its bytes, and from where to where, as shares of its chunks. */
 export type PackStretch = { readonly pack: number; bytes: number; start: number; end: number };
 
 /** An epoch that can be read. Its threads start when something has to be fetched. */

@@ -34,6 +34,8 @@ export type ImportOptions = {
   readonly places: readonly SitePlace[];
   /** Only this register's; the places are where its shards are. */
   readonly register?: RegisterId;
+  /** Which can be read at all; all unless told. */
+  readonly canBeRead?: (statement: Statement) => boolean;
   /** The key of an epoch, when this home can have it; its id says which, should there be several. */
   readonly epochKey: (
     register: RegisterId,
@@ -59,7 +61,7 @@ export type Fresh = {
 
 /** Imports every statement that the catalog does not have. Returns how many snapshots came in. */
 export async function importSnapshots(options: ImportOptions): Promise<number> {
-  const { catalog, known, places, loggedAt, own, onNotice } = options;
+  const { catalog, known, places, loggedAt, own, canBeRead = always, onNotice } = options;
   const fresh = new Map<DocumentId, Fresh>();
   const uncommitted = new Map<DocumentId, Fresh>();
   const named = await namesAt(places, "statement", { onNotice });
@@ -73,6 +75,7 @@ export async function importSnapshots(options: ImportOptions): Promise<number> {
         catalog.addOtherStatement(object, register);
         return;
       }
+      if (!canBeRead(opened.document)) return;
       // The same statement in another envelope is no other recovery point.
       if (catalog.hasSnapshot(opened.payloadId)) catalog.addKnownStatement(object);
       else if (!fresh.has(opened.payloadId)) {
@@ -134,6 +137,8 @@ function unknownStatements(
   );
   return [...logged, ...others];
 }
+
+const always = (): boolean => true;
 
 const NOT_COMMITTED =
   "the run that wrote it was stopped before it was committed. The next protect commits it";

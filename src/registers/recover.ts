@@ -2,37 +2,21 @@
 import { rename, rm, rmdir } from "node:fs/promises";
 import { basename, dirname, join, resolve } from "node:path";
 import type { Charter } from "../charter/charter.ts";
-import { fromBase64, toBase64, wipe } from "../crypto/bytes.ts";
-import {
-  type PublicSigningKey,
-  parseSigningPublicKey,
-  type SigningKey,
-} from "../crypto/signing.ts";
+import { wipe } from "../crypto/bytes.ts";
 import type { OpenedShare } from "../custody/sealed-share.ts";
-import { ExclaveError, invariant, isExclaveError } from "../errors.ts";
+import { ExclaveError } from "../errors.ts";
 import { openAnnexes } from "../governance/annex.ts";
 import { readCustody, saveCustody } from "../governance/custody.ts";
-import { governingQuorum, publish } from "../governance/ledger-at-sites.ts";
+import { publish } from "../governance/ledger-at-sites.ts";
 import { recordOpening } from "../governance/opening.ts";
 import { type ReadState, readState } from "../governance/read-state.ts";
 import { recordsIn } from "../governance/records.ts";
 import { succeed } from "../governance/succeed.ts";
-import { verifyCheckpoint } from "../ledger/checkpoint.ts";
-import { agreeOnHead } from "../ledger/freshness.ts";
-import { gatherCheckpoints } from "../ledger/from-sites.ts";
 import { syncDirectory } from "../sites/durable.ts";
-import type { Site, SiteIdentity } from "../sites/site.ts";
 import { Catalog } from "../vault/catalog.ts";
-import {
-  epochOf,
-  openStatement,
-  openWrap,
-  type SnapshotRoot,
-  unwrapEpochKey,
-} from "../vault/documents.ts";
+import { openStatement } from "../vault/documents.ts";
 import {
   Home,
-  identityOf,
   prepareHome,
   type RegisterConfig,
   readDocument,
@@ -40,18 +24,25 @@ import {
   type SiteConfig,
 } from "../vault/home.ts";
 import { parseId, type RegisterId } from "../vault/identifiers.ts";
-import {
-  hadCheckpoint,
-  type KnownState,
-  statementTimes,
-  witnessesOf,
-} from "../vault/known-state.ts";
-import { isOpen, readMarkerOf, readSiteDocument, type SitePlace } from "../vault/open-sites.ts";
+import { hadCheckpoint, type KnownState, statementTimes } from "../vault/known-state.ts";
+import type { SitePlace } from "../vault/open-sites.ts";
 import { type RecoveryKey, recoveryKeyFromSeed } from "../vault/recovery-key.ts";
-import { formatSiteAddress, openAt, parseSiteAddress } from "../vault/site-address.ts";
 import { allNames, namesAt, readEach } from "../vault/site-documents.ts";
 import { importSnapshots, suspicionOf } from "./import-snapshots.ts";
-import { rootOf } from "./snapshots.ts";
+import {
+  type AgreedCheckpoint,
+  byHead,
+  type GivenSite,
+  gatherStatementTimes,
+  hadRegister,
+  keyName,
+  openAs,
+  openGiven,
+  registersOf,
+  requireFresh,
+  unwrapAll,
+  verifySites,
+} from "./state-from-sites.ts";
 
 export type RecoverOptions = {
   readonly home: string;
@@ -88,14 +79,7 @@ export type RecoverReport = {
   readonly home: Home;
   readonly sites: readonly string[];
   readonly term: number;
-  /** The checkpoint that was believed, and who confirmed it. */
-  readonly checkpoint: {
-    readonly entries: number;
-    readonly time: string;
-    readonly confirmedBy: readonly string[];
-    /** Of what something newer could be hidden. */
-    readonly stale: readonly string[];
-  };
+  readonly checkpoint: AgreedCheckpoint;
   readonly registers: readonly {
     readonly name: string;
     readonly recoveryPoints: number;
@@ -145,15 +129,20 @@ async function recoverInto(
   }
   const { sites, seconds } = await verifySites(byHead(found, read), known, onNotice);
   requireAsKitsSay(options, read);
-  const agreed = await requireFresh(options, read, sites);
-  const opened = await openAsRecovery([...sites, ...seconds], found, known, {
+  const agreed = await requireFresh(options.acceptStale, read, sites);
+  const opened = await openAs([...sites, ...seconds], found, known, {
     signer: recovery.signing,
     onNotice,
   });
   const placesOf = (some: readonly SiteConfig[]): readonly SitePlace[] =>
     opened.filter(({ config }) => some.includes(config)).map(({ place }) => place);
   const places = placesOf([...sites, ...seconds]);
-  const keys = await unwrapAll(places, known, recovery.kem, onNotice);
+  const keys = await unwrapAll(
+    places,
+    known,
+    { recipient: "recovery", kem: recovery.kem },
+    onNotice,
+  );
   const digests = annexDigests(building, read);
   const annexes = await openAnnexes(building, places, known, digests, recovery.kem, onNotice);
   const { inventory } = annexes;
@@ -207,22 +196,6 @@ function annexDigests(building: string, { known, generations }: ReadState): read
   ];
 }
 
-/**
- * Where a machine was revoked, what it wrote before counts by the ledger's time: has the checkpoints that tell it.
- * Without them a statement would be taken to be as late as the next decision.
- */
-async function gatherStatementTimes(
-  { known, generations }: ReadState,
-  places: readonly SitePlace[],
-): Promise<void> {
-  if ([...known.agents.values()].every(({ suspectFrom }) => suspectFrom === undefined)) return;
-  const sites = places.filter(isOpen).map(({ site }) => site);
-  const witnesses = known.history.history.map(({ charter }) => witnessesOf(charter));
-  for (const { log } of generations) {
-    await gatherCheckpoints(log, sites, witnesses, "branch", ["statement"]);
-  }
-}
-
 /** Throws `untrusted` for a key that was replaced meanwhile: it opens nothing, and signs nothing that counts. */
 function requireRecoveryKey(known: KnownState, recovery: RecoveryKey): void {
   if (known.recoverySigning.id === recovery.signing.id) return;
@@ -251,40 +224,6 @@ function requireAsKitsSay(
   );
 }
 
-/** Throws `site-unavailable` when sites that did not answer could hide something newer. */
-async function requireFresh(
-  { acceptStale }: RecoverOptions,
-  { known, answers, keys }: ReadState,
-  sites: readonly SiteConfig[],
-): Promise<RecoverReport["checkpoint"]> {
-  const { charter } = known;
-  const named = answers.map((answer) => {
-    const site = sites.find(({ at }) => at === answer.site);
-    return site ? { ...answer, site: site.name } : answer;
-  });
-  const everywhere = charter.sites.map(({ name }) => name);
-  const demands = [
-    { what: "decisions", sites: everywhere, quorum: governingQuorum(everywhere.length) },
-    ...charter.registers
-      .filter((register) => register.sites.length > 0)
-      .map(({ id, k, survive, sites: at }) => ({
-        what: `register ${id.slice(0, 8)}`,
-        sites: at,
-        quorum: k + survive,
-      })),
-  ];
-  const { signed, confirmedBy, stale } = agreeOnHead(named, { demands, acceptStale });
-  const newest = keys.at(-1);
-  invariant(newest, "a ledger has a generation");
-  const { seconds } = verifyCheckpoint(signed.checkpoint, newest);
-  return {
-    entries: signed.head.size,
-    time: new Date(seconds * 1000).toISOString(),
-    confirmedBy,
-    stale,
-  };
-}
-
 /** Makes way for the new home. Throws `usage` when something else is there. */
 async function removeEmpty(path: string): Promise<void> {
   try {
@@ -293,153 +232,6 @@ async function removeEmpty(path: string): Promise<void> {
     if ((cause as NodeJS.ErrnoException).code === "ENOENT") return;
     throw new ExclaveError("usage", `${path} is not empty; choose another EXCLAVE_HOME`, { cause });
   }
-}
-
-/** An address that was given, and the site there. */
-type GivenSite = {
-  readonly at: string;
-  /** What a site that enforces says is its key; the charter says whether there is such a site. */
-  readonly key?: PublicSigningKey;
-  readonly place: { readonly name: string; readonly site: Site };
-};
-
-/** The sites that were given, opened but not believed yet. */
-export async function openGiven(
-  addresses: readonly string[],
-  state: string,
-  onNotice: (notice: string) => void,
-): Promise<readonly GivenSite[]> {
-  const found = [];
-  for (const at of new Set(addresses.map((one) => formatSiteAddress(parseSiteAddress(one))))) {
-    try {
-      const identity = { name: at, country: "?", operator: "?", hazardZone: "?" };
-      const { site, ...rest } = await openAt(parseSiteAddress(at), { identity, state });
-      found.push({ at, ...rest, place: { name: at, site } });
-    } catch (error) {
-      if (!isExclaveError(error)) throw error;
-      onNotice(error.message);
-    }
-  }
-  if (found.length === 0) {
-    throw new ExclaveError(
-      "site-unavailable",
-      "none of the addresses given is a site. Nothing was changed",
-    );
-  }
-  return found;
-}
-
-/** Those with most of the ledger first: of two that have one name, that one is it. */
-function byHead(found: readonly GivenSite[], { answers }: ReadState): readonly GivenSite[] {
-  const sizeAt = ({ at }: GivenSite): number => {
-    const answer = answers.find(({ site }) => site === at);
-    return answer && "signed" in answer ? (answer.signed?.head.size ?? 0) : 0;
-  };
-  return found.toSorted((a, b) => sizeAt(b) - sizeAt(a));
-}
-
-/**
- * The sites whose own documents are signed by an agent of this State, or that have a key which the charter names. A
- * second place of one name is read from, and no more: a site could show another's document, which is no secret, and
- * have that one left out.
- */
-async function verifySites(
-  found: readonly GivenSite[],
-  known: KnownState,
-  onNotice: (notice: string) => void,
-): Promise<{ readonly sites: readonly SiteConfig[]; readonly seconds: readonly SiteConfig[] }> {
-  const sites: SiteConfig[] = [];
-  const seconds: SiteConfig[] = [];
-  for (const given of found) {
-    const { at } = given;
-    try {
-      const { name, country, operator, hazardZone } = await siteAt(given, known);
-      const site = { name, country, operator, hazardZone, at };
-      if (sites.some((one) => one.name === name)) {
-        onNotice(`${at} is a second place of site "${name}": it is read, and not written to`);
-        seconds.push(site);
-      } else sites.push(site);
-    } catch (error) {
-      if (!isExclaveError(error)) throw error;
-      onNotice(error.message);
-    }
-  }
-  return { sites, seconds };
-}
-
-/** Which site of this State it is. Throws `untrusted` for one that is none. */
-async function siteAt({ at, key, place }: GivenSite, known: KnownState): Promise<SiteIdentity> {
-  if (key) {
-    const signing = toBase64(key.bytes);
-    const site = known.charter.sites.find((one) => one.signing === signing);
-    if (site) return site;
-    throw new ExclaveError(
-      "untrusted",
-      `the site at ${at} has a key that the charter does not name`,
-    );
-  }
-  const address = parseSiteAddress(at);
-  return address.kind === "directory"
-    ? readMarkerOf(address.path, known)
-    : readSiteDocument(place.site, at, known);
-}
-
-/**
- * The same places, asked by the recovery key from now on: sites that enforce give it more than a stranger. One that
- * does not open this time is named, and stays as one that is away.
- */
-async function openAsRecovery(
-  sites: readonly SiteConfig[],
-  found: readonly GivenSite[],
-  { id: state, charter }: KnownState,
-  as: { readonly signer: SigningKey; readonly onNotice: (notice: string) => void },
-): Promise<readonly { readonly config: SiteConfig; readonly place: SitePlace }[]> {
-  return Promise.all(
-    sites.map(async (config) => {
-      const { name, at } = config;
-      const given = found.find((one) => one.at === at);
-      invariant(given, "a site that was verified was given");
-      if (!given.key) return { config, place: { name, site: given.place.site } };
-      const signing = charter.sites.find((one) => one.name === name)?.signing;
-      const pinned = signing === undefined ? undefined : parseSigningPublicKey(fromBase64(signing));
-      const identity = identityOf(config);
-      const { signer, onNotice } = as;
-      try {
-        const { site } = await openAt(parseSiteAddress(at), { identity, state, pinned, signer });
-        return { config, place: { name, site } };
-      } catch (error) {
-        if (!isExclaveError(error) || error.code === "bug") throw error;
-        const problem = `site ${name} at ${at} answered, and does not any more: ${error.message}`;
-        onNotice(`${problem}. The others go on without it`);
-        return { config, place: { name, problem } };
-      }
-    }),
-  );
-}
-
-/** Every epoch key that a wrap at these sites opens to, by register, epoch and key id. */
-async function unwrapAll(
-  places: readonly SitePlace[],
-  known: KnownState,
-  kem: ReturnType<typeof recoveryKeyFromSeed>["kem"],
-  onNotice: (notice: string) => void,
-): Promise<ReadonlyMap<string, Uint8Array>> {
-  const keys = new Map<string, Uint8Array>();
-  await readEach(await namesAt(places, "wrap", { onNotice }), "wrap", {
-    onNotice,
-    take: (_, bytes) => {
-      const { document } = openWrap(bytes, known);
-      if (document.recipient !== "recovery") return;
-      const { register, epoch } = epochOf(document);
-      keys.set(keyName(register, epoch, document.epochKeyId), unwrapEpochKey(document, kem));
-    },
-    onLeftOut: (id, { message }) => onNotice(`wrap/${id} was left out: ${message}`),
-  });
-  return keys;
-}
-
-function keyName(register: RegisterId, epoch: number, epochKeyId: string): string {
-  return `${register}/${epoch}/${epochKeyId}`;
 }
 
 /**
@@ -478,11 +270,6 @@ async function requireWhole(
   );
 }
 
-/** Whether a charter ever named a register; one that was retired can still be restored. */
-function hadRegister({ history }: KnownState, register: string): boolean {
-  return history.history.some(({ charter }) => charter.registers.some(({ id }) => id === register));
-}
-
 /** Keeps the keys that the recovery points of a register use. The recovery key has just opened them. */
 async function keepKeys(
   home: Home,
@@ -499,37 +286,6 @@ async function keepKeys(
     await home.saveEpochKey(register, epoch, key);
     catalog.addOpenedWrap(register, epoch, now.toISOString());
   }
-}
-
-/**
- * Registers as the newest recovery point of each describes them, retired ones too. Their next epoch begins with the
- * next protect.
- */
-function registersOf(catalog: Catalog, known: KnownState): readonly RegisterConfig[] {
-  const registers: RegisterConfig[] = [];
-  for (const id of catalog.registers()) {
-    const newest = catalog.latestSnapshot(id);
-    if (!newest || !hadRegister(known, id)) continue;
-    const root: SnapshotRoot = rootOf(newest);
-    const decided = known.charter.registers.find((register) => register.id === id);
-    registers.push({
-      name: root.name,
-      id,
-      parts: root.parts.map((part) => ({
-        name: part.name,
-        kind: part.kind,
-        path: part.source,
-        excludes: part.excludes,
-        oneFileSystem: part.oneFileSystem,
-      })),
-      // One that was retired is where its newest recovery point is.
-      sites: decided?.sites ?? root.sites.map(({ name }) => name),
-      k: decided?.k ?? root.k,
-      survive: decided?.survive ?? root.survive,
-      epoch: 0,
-    });
-  }
-  return registers;
 }
 
 /** Tells the sites. Throws `write-quorum` when none takes it; who does not is named. */

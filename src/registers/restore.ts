@@ -10,7 +10,9 @@ import { openStatement, type SnapshotRoot } from "../vault/documents.ts";
 import { contentItems, EntryDecoder, type EntryRecord } from "../vault/entries.ts";
 import type { ShardProblem } from "../vault/gather.ts";
 import type { Home, RegisterConfig } from "../vault/home.ts";
-import { isOpen, openSites } from "../vault/open-sites.ts";
+import { type EpochContext, parseId, type RegisterId } from "../vault/identifiers.ts";
+import type { KnownState } from "../vault/known-state.ts";
+import { isOpen, openSites, type SitePlace } from "../vault/open-sites.ts";
 import { EpochReader, encodeRef, inGroups, startReadPool } from "./epoch-reader.ts";
 import { compilePathPatterns } from "./files/patterns.ts";
 import { RestoreFiles, type RestoreProblem } from "./files/restore-files.ts";
@@ -20,8 +22,31 @@ import { chooseSnapshot, rootOf, type SnapshotChoice } from "./snapshots.ts";
 /** Damaged shards that a report names one by one. */
 const SHARD_PROBLEMS_KEPT_MAX = 1000;
 
+/** What a restore goes by: a home, or what the sites told who has none. */
+export type RestoreSource = {
+  readonly known: KnownState;
+  /** A directory for what is kept meanwhile. */
+  readonly cachePath: string;
+  /** Throws `unknown-name`. */
+  readonly register: (name: string) => RegisterConfig;
+  /** Undefined when it is not here. */
+  readonly epochKey: (register: RegisterId, epoch: number) => Promise<Uint8Array | undefined>;
+  /** In the order of the register's shards. */
+  readonly places: (register: RegisterConfig) => Promise<readonly SitePlace[]>;
+};
+
+export function homeAsSource(home: Home): RestoreSource {
+  return {
+    known: home.known,
+    cachePath: home.cachePath,
+    register: (name) => home.register(name),
+    epochKey: (register, epoch) => home.epochKey(register, epoch),
+    places: (register) => openSites(home, register),
+  };
+}
+
 export type RestoreOptions = {
-  readonly home: Home;
+  readonly source: RestoreSource;
   readonly catalog: Catalog;
   readonly register: string;
   readonly choice: SnapshotChoice;
@@ -62,10 +87,10 @@ export type RestoreReport = {
 export async function restore(options: RestoreOptions): Promise<RestoreReport> {
   const startedMs = performance.now();
   favourSmallHeaps();
-  const { home, catalog } = options;
-  const register = home.register(options.register);
+  const { source, catalog } = options;
+  const register = source.register(options.register);
   const snapshot = chooseSnapshot(catalog, register, options.choice);
-  openStatement(snapshot.envelope, home.known);
+  openStatement(snapshot.envelope, source.known);
   const root = rootOf(snapshot);
   const progress: RestoreProgress = {
     files: 0,
@@ -112,7 +137,7 @@ export async function restore(options: RestoreOptions): Promise<RestoreReport> {
         plan: (stretches) => reader.plan(stretches),
         target: target.path,
         ownsTarget: target.made && options.paths.length === 0,
-        scratchFile: join(home.cachePath, `restore-${process.pid}`),
+        scratchFile: join(source.cachePath, `restore-${process.pid}`),
         wanted: compilePathPatterns(options.paths),
         overwrite: options.overwrite,
         numericOwner: options.numericOwner,
@@ -162,16 +187,20 @@ async function openReader(
   root: SnapshotRoot,
   onProblem: (problem: ShardProblem) => void,
 ): Promise<EpochReader> {
-  const { home, catalog } = options;
-  const context = home.context(register, snapshot.epoch);
-  const key = await home.epochKey(context.register, context.epoch);
+  const { source, catalog } = options;
+  const context: EpochContext = {
+    state: source.known.id,
+    register: parseId("RegisterId", register.id),
+    epoch: snapshot.epoch,
+  };
+  const key = await source.epochKey(context.register, context.epoch);
   if (!key) {
     throw new ExclaveError(
       "bad-key",
       `the key of this recovery point is not at this home; \`exclave recover\` opens it with the recovery key`,
     );
   }
-  const places = await openSites(home, register);
+  const places = await source.places(register);
   for (const place of places) {
     if (!isOpen(place))
       options.onNotice?.(`site ${place.name} does not take part: ${place.problem}`);
@@ -190,10 +219,10 @@ async function openReader(
       shapes: catalog.shapes(context.register, context.epoch),
       epoch: { key, context },
       numericOwner: options.numericOwner,
-      spoolFile: join(home.cachePath, `spool-${process.pid}`),
+      spoolFile: join(source.cachePath, `spool-${process.pid}`),
       onProblem,
     });
-  return new EpochReader(startPool, catalog, home.cachePath, context);
+  return new EpochReader(startPool, catalog, source.cachePath, context);
 }
 
 /** The entry records of a part of a snapshot, decoded and held to the rules. */

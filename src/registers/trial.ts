@@ -2,12 +2,10 @@
 import { randomBytes } from "node:crypto";
 import { cp, mkdir, readFile, rename, rm, rmdir, writeFile } from "node:fs/promises";
 import { basename, dirname, join, resolve } from "node:path";
-import { toBase64 } from "../crypto/bytes.ts";
-import { kemKeyPairFromSeed } from "../crypto/kem.ts";
 import { ExclaveError, isExclaveError } from "../errors.ts";
 import { catchUpHome } from "../governance/catch-up.ts";
 import { decide } from "../governance/decide.ts";
-import type { FoundOptions } from "../governance/found.ts";
+import { type FoundOptions, publicPartOf } from "../governance/found.ts";
 import { type PublishFailures, publish, requireCurrent } from "../governance/ledger-at-sites.ts";
 import { readDirectoryMarker } from "../sites/directory.ts";
 import { syncDirectory } from "../sites/durable.ts";
@@ -19,7 +17,13 @@ import { parseId } from "../vault/identifiers.ts";
 import { writeKeyFile } from "../vault/key-files.ts";
 import { lockRegister } from "../vault/lock.ts";
 import { isOpen, openSite, type SitePlace } from "../vault/open-sites.ts";
-import { openKey, type RecoveryKey, recoveryKeyFromSeed, sealKey } from "../vault/recovery-key.ts";
+import {
+  openKey,
+  type RecoveryKey,
+  readerKeyFromSeed,
+  recoveryKeyFromSeed,
+  sealKey,
+} from "../vault/recovery-key.ts";
 
 /** Where a trial keeps what, as `exclave try` makes it. */
 export function trialPaths(trial: string) {
@@ -95,7 +99,7 @@ async function adoptLocked(
     places.push({ name: site.name, site: await openSite(site, trial) });
   }
   const readerSeed = options.readerKeyFile === undefined ? undefined : randomBytes(32);
-  const readerKem = readerSeed && kemKeyPairFromSeed(readerSeed).publicKey;
+  const reader = readerSeed && readerKeyFromSeed(readerSeed);
   const building = await copyHome(trial, path);
   const draft = await Home.open(building);
   await draft.changeConfig((config) => ({ ...config, sites: [...sites] }));
@@ -111,12 +115,12 @@ async function adoptLocked(
     {
       kind: "amend",
       name: options.stateName,
-      ...(readerKem ? { reader: { kem: toBase64(readerKem) } } : {}),
+      ...(reader ? { reader: publicPartOf(reader) } : {}),
     },
     { reason: "The State keeps its trial", citation: "exclave found --from-trial" },
     options.now,
   );
-  if (readerKem) await wrapToReader(draft, places.filter(isOpen), readerKem, options.now);
+  if (reader) await wrapToReader(draft, places.filter(isOpen), reader.kem.publicKey, options.now);
   requireEverywhere(await publish(draft, places));
   await rmdir(path).catch(() => undefined);
   await rename(building, path);

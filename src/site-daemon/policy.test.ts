@@ -29,9 +29,11 @@ import { signEnvelope } from "../crypto/dsse.ts";
 import { type SigningKey, signingKeyFromSeed } from "../crypto/signing.ts";
 import { isExclaveError } from "../errors.ts";
 import { submit } from "../governance/decide.ts";
+import { publicPartOf } from "../governance/found.ts";
 import { OBJECT_KINDS } from "../sites/site.ts";
 import { GOVERNANCE_KINDS } from "../sites/wire.ts";
 import { auditedIndices } from "../vault/audited-shards.ts";
+import { readerKeyFromSeed } from "../vault/recovery-key.ts";
 import {
   ANYBODY,
   agentQuota,
@@ -440,6 +442,38 @@ test("a release is ripe here when this site has known of it for its whole delay,
   const agent = whoHas(view, agentOf(s));
   const other = shardOf(s, EPOCH - 1, { k: 1 });
   refused(() => mayRead(view, grant, agent, asked(other), s.day(12)), /no release of it is ripe/);
+});
+
+test("a release to the reader key opens the epoch to that key when it is ripe, and to no other", async () => {
+  const s = await copied();
+  const reader = readerKeyFromSeed(new Uint8Array(32).fill(78));
+  await s.decide({ kind: "amend", reader: publicPartOf(reader) }, 1);
+  await s.enact(20);
+  await closeEpoch(s, 21);
+  const site = await watched(s, 22);
+  const before = await site.on(s.day(22));
+  const grant = grantOf(s);
+  const closed = asked(shardOf(s, EPOCH, { k: 1 }));
+  const open = asked(shardOf(s, EPOCH + 1, { k: 1 }));
+  const reads = (view: SiteView, days: number, what = closed) =>
+    mayRead(view, grant, whoHas(view, reader.signing), what, s.day(days));
+  refused(() => reads(before, 22), /no release of it is ripe/);
+  refused(() => reads(before, 22, open), /is open/);
+  assert.throws(() =>
+    mayPut(before, grant, whoHas(before, reader.signing), object("shard"), s.day(22)),
+  );
+  await s.decide({ ...release(s), to: "reader" } as Order, 23);
+  await s.enact(25);
+  await s.publish();
+  const first = await site.on(s.day(26));
+  refused(() => reads(first, 27.9), /no release of it is ripe/);
+  const view = await site.on(s.day(28));
+  reads(view, 28);
+  refused(() => reads(view, 28, open), /is open/);
+  for (const key of [s.recovery.signing, agentOf(s)]) {
+    const other = whoHas(view, key);
+    refused(() => mayRead(view, grant, other, closed, s.day(28)), /no release of it is ripe/);
+  }
 });
 
 test("a clock that is set back neither shortens a delay nor makes an old view new", async () => {

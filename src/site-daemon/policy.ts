@@ -188,15 +188,17 @@ function mayReadShard(
 ): void {
   const { kind, keyId } = requester;
   const { register, epoch } = shard;
-  const reads = kind === "recovery" || (kind === "agent" && isWriter(view, keyId, register, now));
+  const writes = kind === "agent" && isWriter(view, keyId, register, now);
+  const reads = kind === "recovery" || kind === "reader" || writes;
   const newest = view.openEpochs.get(register);
   if (newest === undefined || epoch >= newest) {
-    if (reads) return;
+    if (kind === "recovery" || writes) return;
     throw refused(
       `epoch ${epoch} is open: its shards are given to the agent that writes the register and to the recovery key`,
     );
   }
-  if (reads && isReleased(view, grant, register, epoch, now)) return;
+  const to = kind === "reader" ? "reader" : "recovery";
+  if (reads && isReleased(view, grant, { register, epoch, to }, now)) return;
   // Machines that wrote once are many in one hand: together they would be shown more than k − 1.
   const isAuditor = kind !== "agent" || isWriter(view, keyId, undefined, now);
   if (isAuditor && isAudited(keyId, shard)) return;
@@ -209,12 +211,11 @@ function mayReadShard(
   );
 }
 
-/** Whether a release of the epoch is ripe at this site. */
+/** Whether a release of the epoch to that key is ripe at this site. */
 function isReleased(
   view: SiteView,
   grant: GrantedView,
-  register: string,
-  epoch: number,
+  { register, epoch, to }: { register: string; epoch: number; to: "recovery" | "reader" },
   now: Date,
 ): boolean {
   return (
@@ -222,6 +223,7 @@ function isReleased(
     view.orders.some(
       (order) =>
         order.kind === "release" &&
+        order.to === to &&
         order.register === register &&
         order.epochs.includes(epoch) &&
         isRipe(view, order, now),

@@ -27,6 +27,8 @@ export type EnforcedOrder = {
   readonly kind: "release" | "destroy";
   readonly register: string;
   readonly epochs: readonly number[];
+  /** Of a release: to which key. */
+  readonly to?: "recovery" | "reader";
   /** Of a destruction: the announcement that it carries out; absent in the announcement. */
   readonly carriesOut?: string;
   /** From when it is ripe at this site; undefined for never. */
@@ -56,6 +58,7 @@ export function enforcedOrders(
       kind: order.kind,
       register: order.register,
       epochs: order.epochs,
+      ...(order.kind === "release" ? { to: order.to } : {}),
       ...(carriesOut === undefined ? {} : { carriesOut }),
       from: undefined,
       ...when,

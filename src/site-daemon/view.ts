@@ -41,7 +41,7 @@ export type ViewNotice = {
 
 export type KnownRequester = {
   /** `contact`: the next home, by a succession of which the ledger is not here yet; it may bring that. */
-  readonly kind: "agent" | "seat" | "recovery" | "site" | "contact";
+  readonly kind: "agent" | "seat" | "recovery" | "reader" | "site" | "contact";
   readonly key: PublicSigningKey;
 };
 
@@ -377,12 +377,16 @@ function requestersOf(
   { agents, charter }: KnownState,
   delivered: readonly Delivered[],
 ): ReadonlyMap<string, KnownRequester> {
-  const sites = charter.sites.flatMap(({ signing }) =>
-    signing === undefined ? [] : [parseSigningPublicKey(fromBase64(signing))],
-  );
+  const keysOf = (named: readonly { readonly signing?: string | undefined }[]) =>
+    named.flatMap(({ signing }) =>
+      signing === undefined ? [] : [parseSigningPublicKey(fromBase64(signing))],
+    );
+  const sites = keysOf(charter.sites);
+  const readers = keysOf(charter.reader ? [charter.reader] : []);
   return new Map<string, KnownRequester>([
     ...successors(charter, delivered).map((key) => [key.id, { kind: "contact", key }] as const),
     ...sites.map((key) => [key.id, { kind: "site", key }] as const),
+    ...readers.map((key) => [key.id, { kind: "reader", key }] as const),
     ...[...seatKeys(charter.constitution)].map(([id, key]) => [id, { kind: "seat", key }] as const),
     ...[...recoveryKey(charter)].map(([id, key]) => [id, { kind: "recovery", key }] as const),
     ...[...agents].map(([id, { key }]) => [id, { kind: "agent", key }] as const),

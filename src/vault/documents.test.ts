@@ -5,7 +5,6 @@ import { knownStateWith } from "../../test/support/known-state.ts";
 import { altered, epochKey, noise, tries } from "../../test/support/vault.ts";
 import { fromUtf8, toBase64, toHex, utf8 } from "../crypto/bytes.ts";
 import { signEnvelope } from "../crypto/dsse.ts";
-import { kemKeyPairFromSeed } from "../crypto/kem.ts";
 import { type SigningKey, signingKeyFromSeed } from "../crypto/signing.ts";
 import { encodeJson } from "../crypto/strict-json.ts";
 import { wrapTo } from "../crypto/wrap.ts";
@@ -30,7 +29,7 @@ import {
 } from "./documents.ts";
 import { epochContextBytes } from "./epoch-keys.ts";
 import { parseId } from "./identifiers.ts";
-import { recoveryKeyFromSeed } from "./recovery-key.ts";
+import { readerKeyFromSeed, recoveryKeyFromSeed } from "./recovery-key.ts";
 
 const code =
   (...codes: ErrorCode[]) =>
@@ -41,7 +40,7 @@ const recovery = recoveryKeyFromSeed(noise(32, 1));
 const stranger = recoveryKeyFromSeed(noise(32, 2));
 const agents = [3, 4, 5].map((seed) => signingKeyFromSeed(noise(32, seed)));
 const [agent, second, outsider] = agents as [SigningKey, SigningKey, SigningKey];
-const reader = kemKeyPairFromSeed(noise(32, 6));
+const { kem: reader, signing: readerSigning } = readerKeyFromSeed(noise(32, 6));
 
 const known = knownStateWith(
   recovery,
@@ -49,7 +48,12 @@ const known = knownStateWith(
     { key: agent, term: 1 },
     { key: second, term: 2 },
   ],
-  { reader: { kem: toBase64(reader.publicKey) } },
+  {
+    reader: {
+      kem: toBase64(reader.publicKey),
+      signing: toBase64(readerSigning.publicKey.bytes),
+    },
+  },
 );
 
 /** The same payload in another envelope: one that anybody can write, who need not be able to sign. */

@@ -1,4 +1,4 @@
-/** The recovery key: a 32-byte seed, and what follows from it. Kept by nobody at home. */
+/** The recovery key and the reader key: a 32-byte seed each, and what follows from it. Kept by nobody at home. */
 import { z } from "zod";
 import { fromHex, toHex, utf8 } from "../crypto/bytes.ts";
 import { hkdfSha256 } from "../crypto/hash.ts";
@@ -16,14 +16,24 @@ export type RecoveryKey = {
   readonly signing: SigningKey;
 };
 
-/** Derives both key pairs from the seed (HKDF-SHA-256 with distinct infos). */
+/** Opens wraps of epoch keys, and signs what it asks sites for. */
+export type ReaderKey = Pick<RecoveryKey, "kem" | "signing">;
+
 export function recoveryKeyFromSeed(seed: Uint8Array): RecoveryKey {
-  const derive = (label: string) =>
-    hkdfSha256(seed, new Uint8Array(), utf8(`exclave/v1 ${label}`), 32);
+  return { seed, ...pairsFromSeed(seed, "recovery") };
+}
+
+export function readerKeyFromSeed(seed: Uint8Array): ReaderKey {
+  return pairsFromSeed(seed, "reader");
+}
+
+/** Derives both key pairs from the seed (HKDF-SHA-256 with distinct infos). */
+function pairsFromSeed(seed: Uint8Array, whose: "recovery" | "reader"): ReaderKey {
+  const derive = (what: string) =>
+    hkdfSha256(seed, new Uint8Array(), utf8(`exclave/v1 ${whose} ${what}`), 32);
   return {
-    seed,
-    kem: kemKeyPairFromSeed(derive("recovery kem")),
-    signing: signingKeyFromSeed(derive("recovery signing")),
+    kem: kemKeyPairFromSeed(derive("kem")),
+    signing: signingKeyFromSeed(derive("signing")),
   };
 }
 

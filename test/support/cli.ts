@@ -24,6 +24,8 @@ export type RunOptions = {
   readonly input?: Uint8Array;
   /** False for what goes to people, or for a stream on standard output. */
   readonly json?: boolean;
+  /** Variables of its environment, beside those of the test. */
+  readonly env?: Readonly<Record<string, string>>;
   /** The user who runs it, when not the one who tests. */
   readonly uid?: number;
 };
@@ -34,12 +36,12 @@ export function start(
   args: readonly string[],
   options: RunOptions = {},
 ): ChildProcess {
-  const { json = true, uid } = options;
+  const { json = true, env = {}, uid } = options;
   // Before a `--`, behind which all belongs to another command.
   const at = args.includes("--") ? args.indexOf("--") : args.length;
   const all = json ? args.toSpliced(at, 0, "--json") : args;
   return spawn(process.execPath, [BIN, ...all], {
-    env: { ...process.env, EXCLAVE_HOME: home },
+    env: { ...process.env, ...env, EXCLAVE_HOME: home },
     stdio: ["pipe", "pipe", "pipe"],
     ...(uid === undefined ? {} : { uid, gid: uid }),
   });

@@ -34,7 +34,7 @@ import { addCheckpoint, formatAddCheckpoint, type WitnessStore } from "../../src
 import { SqliteWitnessStore } from "../../src/ledger/witness-store.ts";
 import { type ProtectReport, protect } from "../../src/registers/protect.ts";
 import { keySource, type RecoverReport, recover } from "../../src/registers/recover.ts";
-import { restore } from "../../src/registers/restore.ts";
+import { homeAsSource, restore } from "../../src/registers/restore.ts";
 import { Catalog } from "../../src/vault/catalog.ts";
 import { Home } from "../../src/vault/home.ts";
 import { type RecoveryKey, recoveryKeyFromSeed } from "../../src/vault/recovery-key.ts";
@@ -290,7 +290,7 @@ export class Embassy {
     const target = join(this.folder, `out-${this.#outputs++}`);
     try {
       await restore({
-        home,
+        source: homeAsSource(home),
         catalog,
         register: "land",
         choice: {},

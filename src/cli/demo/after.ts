@@ -1,7 +1,7 @@
 /** The demo's second half: the disaster, the comparison, one person's certificate. */
 import { mkdirSync, readFileSync, renameSync } from "node:fs";
 import { join, relative } from "node:path";
-import { type RestoreReport, restore } from "../../registers/restore.ts";
+import { homeAsSource, type RestoreReport, restore } from "../../registers/restore.ts";
 import { chooseSnapshot } from "../../registers/snapshots.ts";
 import { Catalog } from "../../vault/catalog.ts";
 import { openStatement } from "../../vault/documents.ts";
@@ -181,7 +181,7 @@ async function restoreAll(stage: Stage, home: Home): Promise<readonly RestoreRep
       reports.push(
         await restore({
           ...restoreDefaults,
-          home,
+          source: homeAsSource(home),
           catalog,
           register,
           target: join(stage.paths.restored, register),
@@ -238,7 +238,7 @@ export async function showCertificate(
       const opened = openStatement(row.envelope, home.known);
       await restore({
         ...restoreDefaults,
-        home,
+        source: homeAsSource(home),
         catalog,
         register,
         paths: [`/${within}`],

@@ -5,7 +5,7 @@ import { found } from "../../governance/found.ts";
 import { addRegister } from "../../governance/registers.ts";
 import { addSite } from "../../governance/sites.ts";
 import { protect } from "../../registers/protect.ts";
-import { restore } from "../../registers/restore.ts";
+import { homeAsSource, restore } from "../../registers/restore.ts";
 import { listPath, objectPath, statePath } from "../../sites/wire.ts";
 import { Catalog } from "../../vault/catalog.ts";
 import type { Home } from "../../vault/home.ts";
@@ -133,7 +133,7 @@ async function protectAndRestore({ paths }: Stage, home: Home) {
   try {
     await protect({ home, catalog, register: REGISTER, now: new Date() });
     await restore({
-      home,
+      source: homeAsSource(home),
       catalog,
       register: REGISTER,
       choice: {},

@@ -15,7 +15,12 @@ import {
   protect,
   requireLawfulPlacement,
 } from "../../registers/protect.ts";
-import { type RestoreProgress, type RestoreReport, restore } from "../../registers/restore.ts";
+import {
+  homeAsSource,
+  type RestoreProgress,
+  type RestoreReport,
+  restore,
+} from "../../registers/restore.ts";
 import { trialPaths } from "../../registers/trial.ts";
 import { Catalog } from "../../vault/catalog.ts";
 import type { Home } from "../../vault/home.ts";
@@ -106,7 +111,7 @@ export async function runTrial(options: TrialOptions): Promise<TrialResult> {
     const lost = home.config.sites.slice(0, SITES - THRESHOLD).map(({ name }) => name);
     const restored = await withoutSites(paths, lost, () =>
       restore({
-        home,
+        source: homeAsSource(home),
         catalog,
         register,
         choice: {},
