@@ -24,10 +24,10 @@ export class PageFile {
   /** Makes the file, over what has its name. Throws what the file system says. */
   constructor(path: string, { pageBytes, bytesMax, diskShare }: PageFileLimits) {
     rmSync(path, { force: true });
+    const { bavail, bsize } = statfsSync(dirname(path));
     this.#path = path;
     this.#file = openSync(path, "wx+", 0o600);
     this.#removeName();
-    const { bavail, bsize } = statfsSync(dirname(path));
     this.#pageBytes = pageBytes;
     this.pagesMax = Math.floor(Math.min(bytesMax, bavail * bsize * diskShare) / pageBytes);
   }

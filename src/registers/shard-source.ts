@@ -32,8 +32,12 @@ export class ShardSource {
   readonly #strict: boolean;
 
   /** @param strict look for a shard only where it belongs */
-  constructor(places: readonly SitePlace[], strict = false) {
-    this.speeds = new ShardSpeeds(places.length);
+  constructor(
+    places: readonly SitePlace[],
+    strict = false,
+    speeds = new ShardSpeeds(places.length),
+  ) {
+    this.speeds = speeds;
     this.#places = places;
     this.#strict = strict;
   }
@@ -44,7 +48,10 @@ export class ShardSource {
       this.#from(range, into, { signal, isLastResort }),
     );
 
-  /** The same, and who waits for it says when it is late. */
+  /**
+   * The same, and who waits for it says when it is late: with the signal, whose reason is what it gives then. Only
+   * `FETCH_LATE` says how fast the site is.
+   */
   readUntil(
     range: Omit<ShardRange, "bytes">,
     into: Uint8Array,
@@ -66,7 +73,7 @@ export class ShardSource {
     let status = FETCH_UNAVAILABLE;
     let wasLeftAlone = false;
     for (const place of [...home, ...others]) {
-      if (signal?.aborted) return FETCH_LATE;
+      if (signal?.aborted) return whyAborted(signal);
       if (!isOpen(place)) continue;
       try {
         const got = await place.site.read(name, offset, into, how);
@@ -80,8 +87,12 @@ export class ShardSource {
         wasLeftAlone ||= isLeftAlone(error);
       }
     }
-    if (signal?.aborted) return FETCH_LATE;
+    if (signal?.aborted) return whyAborted(signal);
     // Who cannot ask others, as a check cannot, is told that the site does not answer.
     return wasLeftAlone && signal ? FETCH_LEFT_ALONE : status;
   }
+}
+
+function whyAborted({ reason }: AbortSignal): number {
+  return reason === FETCH_LEFT_ALONE ? FETCH_LEFT_ALONE : FETCH_LATE;
 }

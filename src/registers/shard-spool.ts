@@ -9,7 +9,7 @@ import { release } from "../crypto/bytes.ts";
 import { invariant } from "../errors.ts";
 import type { DispersedRef, ShardRange } from "../vault/gather.ts";
 import type { DispersalId } from "../vault/identifiers.ts";
-import { BLOCK_BYTES, blocksPerPiece, frontBytes, shardBytes } from "../vault/shard.ts";
+import { BLOCK_BYTES, blocksPerPiece, frontBytes, SITES_MAX, shardBytes } from "../vault/shard.ts";
 import { PageFile } from "./page-file.ts";
 import { FETCH_DONE, FETCH_LATE, FETCH_LEFT_ALONE } from "./read-messages.ts";
 import type { How, ShardSource } from "./shard-source.ts";
@@ -17,7 +17,7 @@ import { slownessOf } from "./shard-speeds.ts";
 
 /** The least that is fetched. */
 export const PAGE_BYTES = 256 * 1024;
-/** Pages that one request asks for, at most; a usual shard whole. Long ones keep a line full, and are memory meanwhile. */
+/** Pages of one request, at most; a usual shard whole. Long ones keep a line full, and are memory meanwhile. */
 const REQUEST_PAGES_MAX = 17;
 /** Requests ahead, of each index and of all together. */
 const REQUESTS_PER_INDEX = 3;
@@ -28,8 +28,11 @@ const PACKS_UNDER_WAY_MAX = 8;
 const WANTED_BYTES_MIN = 1024 * 1024;
 /** Packs that are remembered; of more, those that were planned first are forgotten. */
 const PACKS_REMEMBERED_MAX = 4096;
-/** Of what is kept, what nobody has asked for yet. */
-const UNREAD_SHARE_MAX = 1 / 2;
+/**
+ * Of what is kept, what nobody has asked for yet. Reading in order puts as much again behind it; with half, what is
+ * read next would be what was touched longest ago, and have to make room.
+ */
+const UNREAD_SHARE_MAX = 1 / 3;
 /** More than the work that is handed out takes, and less than what is under way and waited for needs. */
 const LIMITS: SpoolLimits = {
   bytesMax: 1024 * 1024 * 1024,
@@ -57,13 +60,26 @@ type Pack = {
   readonly left: Map<number, Set<number>>;
   /** Something of it was asked for ahead. */
   isBegun: boolean;
+  /** Somebody reads it: who does says from which shards. */
+  isRead: boolean;
+  /** Indices from which something of it was, or would have been, asked for in vain. */
+  readonly failed: Set<number>;
+};
+
+/** Pages of a shard, on their way. */
+type Request = {
+  readonly index: number;
+  /** Gives a `FETCH_*`; undefined when the disk did not take them. */
+  readonly arrived: Promise<number | undefined>;
+  /** The reason is the `FETCH_*` that it ends with. */
+  readonly stop: AbortController;
+  /** Who waits for it and has nobody else to ask. */
+  patient: number;
 };
 
 /** Of one shard: asked for, or here. */
 type Page = {
-  /** Gives a `FETCH_*`; undefined when the disk did not take it. */
-  readonly arrived: Promise<number | undefined>;
-  readonly stop: AbortController;
+  readonly request: Request;
   /** In the file. */
   place: number | undefined;
   /** Who waits for it or reads it: until then it is kept. */
@@ -76,7 +92,7 @@ type Page = {
 type Run = { readonly pack: Pack; readonly index: number; readonly first: number; count: number };
 
 export class ShardSpool {
-  /** By the pack's ordinal, a bit for each index of the k shards that it is read from; 0 for one that is not planned. */
+  /** By the pack's ordinal, a bit for each index of the k shards that it is read from; 0 where it is not planned. */
   chosen = new Int32Array(new SharedArrayBuffer(0));
   readonly #source: ShardSource;
   readonly #file: PageFile;
@@ -85,23 +101,30 @@ export class ShardSpool {
   readonly #queue = new Set<Pack>();
   /** The one that was asked for last is last. */
   readonly #pages = new Map<string, Page>();
-  /** By index: requests ahead that are under way, pages that are or were wanted, failures. */
+  /** By index: requests ahead that are under way, pages that are wanted, failures. */
   readonly #sites: { requests: number; pages: number; failures: number }[];
+  readonly #requests = new Set<Request>();
   readonly #underWay = new Set<Promise<unknown>>();
   #bytesUnderWay = 0;
   #unread = 0;
   #isWoken = false;
   /** It was closed, or the disk failed: the sites are asked. */
   #isOver = false;
+  #closed: Promise<void> | undefined;
 
   private constructor(source: ShardSource, file: PageFile, indices: number) {
     this.#source = source;
     this.#file = file;
-    this.#sites = Array.from({ length: indices }, () => ({ requests: 0, pages: 0, failures: 0 }));
+    // A pack may have more shards than there are sites now: those are tried last.
+    this.#sites = Array.from({ length: SITES_MAX }, (_, index) => ({
+      requests: 0,
+      pages: 0,
+      failures: index < indices ? 0 : Infinity,
+    }));
   }
 
   /**
-   * A spool for packs of so many shards; undefined where the disk has no room for it.
+   * A spool for packs of which so many shards have a site; undefined where the disk has no room for it.
    *
    * @param path of its file, which is made
    */
@@ -123,6 +146,7 @@ export class ShardSpool {
 
   /** Says what will be read of a pack, after what was planned before. */
   plan(ref: DispersedRef, ordinal: number, { bytes, start, end }: Wanted): void {
+    if (this.#isOver) return;
     const pack = this.#packs.get(ref.id) ?? this.#remember(ref, ordinal);
     pack.wantedBytes += bytes;
     for (const page of pagesOf(ref, start, end)) {
@@ -132,10 +156,10 @@ export class ShardSpool {
         if (!this.#pages.has(keyOf(pack, index, page))) left.add(page);
         this.#count(index, 1);
       }
-      this.#queue.add(pack);
     }
     // At once: who reads it looks for this when it opens it.
     if (pack.left.size === 0) this.#choose(pack);
+    this.#line(pack);
     this.#wake();
   }
 
@@ -149,10 +173,8 @@ export class ShardSpool {
     how: How,
   ): Promise<number | undefined> {
     const pack = this.#packs.get(range.id);
-    if (!pack || this.#isOver) return undefined;
-    // Who reads it may have chosen before it was begun here, or have been disappointed with a shard.
-    if (pack.left.size < pack.ref.k) this.#readFrom(pack, range.index);
-    if (pack.wantedBytes < WANTED_BYTES_MIN) return undefined;
+    if (!pack || this.#isOver || pack.wantedBytes < WANTED_BYTES_MIN) return undefined;
+    pack.isRead = true;
     const reading = this.#read(pack, range, into, how);
     this.#underWay.add(reading);
     return reading.finally(() => this.#underWay.delete(reading));
@@ -169,7 +191,12 @@ export class ShardSpool {
     const pages = this.#hold({ pack, index, first, count }, how);
     try {
       const outcome = await this.#arrival(index, pages, how);
+      // It was asked for ahead, where others could have been asked instead: who has nobody else asks the sites.
+      if (isSlow(outcome) && !how.mayBeLate && !this.#isOver) return undefined;
       if (outcome !== FETCH_DONE) return outcome;
+      // Who reads it may have chosen before this did, or have been disappointed with a shard.
+      const isTurnedTo = !pack.left.has(index) && !(how.mayBeLate && pack.failed.has(index));
+      if (isTurnedTo) this.#readFrom(pack, index);
       return (await this.#copy(pages, offset - first * PAGE_BYTES, into)) ? FETCH_DONE : undefined;
     } finally {
       for (const page of pages) page.readers--;
@@ -178,9 +205,14 @@ export class ShardSpool {
   }
 
   /** What is still waited for ends as late. */
-  async close(): Promise<void> {
+  close(): Promise<void> {
+    this.#closed ??= this.#close();
+    return this.#closed;
+  }
+
+  async #close(): Promise<void> {
     this.#isOver = true;
-    for (const { stop } of this.#pages.values()) stop.abort();
+    for (const { stop } of this.#requests) stop.abort(FETCH_LATE);
     await Promise.allSettled(this.#underWay);
     await this.#file.close();
   }
@@ -193,14 +225,29 @@ export class ShardSpool {
       wanted: new Set(),
       left: new Map(),
       isBegun: false,
+      isRead: false,
+      failed: new Set(),
     };
     this.#packs.set(ref.id, pack);
     const [oldest] = this.#packs.values();
     if (this.#packs.size > PACKS_REMEMBERED_MAX && oldest) {
       this.#packs.delete(oldest.ref.id);
       this.#queue.delete(oldest);
+      this.#tell(oldest, []);
     }
     return pack;
+  }
+
+  /** What is wanted of it is asked for when it is its turn; see `WANTED_BYTES_MIN`. */
+  #line(pack: Pack): void {
+    if (pack.wantedBytes >= WANTED_BYTES_MIN) this.#queue.add(pack);
+  }
+
+  /** Tells who will open a pack from which shards it is fetched; from none, and they look ahead themselves. */
+  #tell({ ordinal }: Pack, indices: Iterable<number>): void {
+    let bits = 0;
+    for (const index of indices) bits |= 1 << index;
+    if (ordinal < this.chosen.length) Atomics.store(this.chosen, ordinal, bits);
   }
 
   /** From so many bytes behind the beginning of these pages. False when the disk does not give it. */
@@ -245,16 +292,35 @@ export class ShardSpool {
     pages: readonly Page[],
     { mayBeLate }: How,
   ): Promise<number | undefined> {
-    const giveUp = (): void => {
-      for (const { place, stop } of pages) if (place === undefined) stop.abort();
-    };
-    const forget = mayBeLate ? this.#source.speeds.whenLate(index, giveUp) : undefined;
-    try {
-      const outcomes = await Promise.all(pages.map(({ arrived }) => arrived));
+    const requests = new Set(pages.map(({ request }) => request));
+    const all = Promise.all([...requests].map(({ arrived }) => arrived)).then((outcomes) => {
       const wrong = outcomes.findIndex((outcome) => outcome !== FETCH_DONE);
       return wrong < 0 ? FETCH_DONE : outcomes[wrong];
+    });
+    if (mayBeLate) return this.#unlessLate(index, requests, all);
+    for (const request of requests) request.patient++;
+    try {
+      return await all;
     } finally {
-      forget?.();
+      for (const request of requests) request.patient--;
+    }
+  }
+
+  /** Waits no longer than is usual; what has to be waited for by somebody else goes on. */
+  async #unlessLate(
+    index: number,
+    requests: ReadonlySet<Request>,
+    all: Promise<number | undefined>,
+  ): Promise<number | undefined> {
+    const late = Promise.withResolvers<number>();
+    const forget = this.#source.speeds.whenLate(index, () => {
+      for (const { patient, stop } of requests) if (patient === 0) stop.abort(FETCH_LATE);
+      late.resolve(FETCH_LATE);
+    });
+    try {
+      return await Promise.race([all, late.promise]);
+    } finally {
+      forget();
     }
   }
 
@@ -272,9 +338,8 @@ export class ShardSpool {
   #goOn(): void {
     let looked = 0;
     for (const pack of this.#queue) {
-      if (pack.wantedBytes < WANTED_BYTES_MIN) continue;
       if (looked++ === PACKS_UNDER_WAY_MAX || !this.#hasRoom()) return;
-      if (!pack.isBegun && this.#isPoor(pack)) this.#choose(pack);
+      if (!pack.isBegun && !pack.isRead && this.#isPoor(pack)) this.#choose(pack);
       pack.isBegun = true;
       let isLeft = false;
       for (const [index, left] of pack.left) {
@@ -284,7 +349,6 @@ export class ShardSpool {
           const run = { pack, index, ...firstRun(left) };
           void this.#request(run, true, pack.ref.n <= pack.ref.k).finally(() => {
             site.requests--;
-            this.#wake();
           });
         }
         isLeft ||= left.size > 0;
@@ -301,17 +365,24 @@ export class ShardSpool {
     );
   }
 
-  /** Reads a pack from the k shards from which it goes best: least went wrong, it is fastest, and least is wanted. */
+  /** Reads a pack from the k shards from which it goes best. */
   #choose(pack: Pack): void {
-    const { k, n } = pack.ref;
+    for (const index of pack.left.keys()) this.#count(index, -pack.wanted.size);
+    pack.left.clear();
+    for (const index of this.#best(pack).slice(0, pack.ref.k)) this.#readFrom(pack, index);
+  }
+
+  /** The indices of a pack, best first: least went wrong there, it is fastest, and least is wanted. */
+  #best({ ref: { n } }: Pack): readonly number[] {
     const slowness = slownessOf(this.#source.speeds.shared, n);
-    const best = Array.from({ length: n }, (_, index) => {
+    return Array.from({ length: n }, (_, index) => {
       const { failures = 0, pages = 0 } = this.#sites[index] ?? {};
       return { index, failures, pages, slowness: slowness[index] ?? 0 };
-    }).sort((a, b) => a.failures - b.failures || a.slowness - b.slowness || a.pages - b.pages);
-    for (const [index, { size }] of pack.left) this.#count(index, -size);
-    pack.left.clear();
-    for (const { index } of best.slice(0, k)) this.#readFrom(pack, index);
+    })
+      .sort(
+        (a, b) => compare(a.failures, b.failures) || a.slowness - b.slowness || a.pages - b.pages,
+      )
+      .map(({ index }) => index);
   }
 
   /** Whether something has become known of the sites since its shards were chosen. */
@@ -333,11 +404,38 @@ export class ShardSpool {
     const isMissing = (page: number): boolean => !this.#pages.has(keyOf(pack, index, page));
     pack.left.set(index, new Set([...pack.wanted].filter(isMissing)));
     this.#count(index, pack.wanted.size);
-    this.#queue.add(pack);
-    if (pack.left.size < pack.ref.k) return;
-    let bits = 0;
-    for (const one of pack.left.keys()) bits |= 1 << one;
-    if (pack.ordinal < this.chosen.length) Atomics.store(this.chosen, pack.ordinal, bits);
+    this.#line(pack);
+    if (pack.left.size >= pack.ref.k) this.#tell(pack, pack.left.keys());
+  }
+
+  /** Fetches no more of a pack ahead from that index. */
+  #leave(pack: Pack, index: number): void {
+    if (pack.left.delete(index)) this.#count(index, -pack.wanted.size);
+  }
+
+  /** The same, because it is slow. From which shard to go on is for who reads the pack to say, else found here. */
+  #leaveSlow(pack: Pack, index: number): void {
+    this.#leave(pack, index);
+    pack.failed.add(index);
+    if (pack.isRead || this.#isOver) return;
+    for (const page of pack.wanted) {
+      const key = keyOf(pack, index, page);
+      if (this.#pages.get(key)?.readers === 0) this.#drop(key);
+    }
+    // Once, though several requests of it end so.
+    if (pack.left.size >= pack.ref.k) return;
+    const next = this.#best(pack).find((one) => !pack.left.has(one) && !pack.failed.has(one));
+    if (next !== undefined) this.#readFrom(pack, next);
+  }
+
+  /** Nobody is to wait there once more for what somebody waited for in vain, as long as others can be asked. */
+  #giveUp(index: number): void {
+    for (const { index: where, patient, stop } of this.#requests) {
+      if (where === index && patient === 0) stop.abort(FETCH_LEFT_ALONE);
+    }
+    for (const pack of this.#queue) {
+      if (pack.left.has(index) && pack.ref.n > pack.ref.k) this.#leaveSlow(pack, index);
+    }
   }
 
   /** Asks for pages, none of which was. Settles when that has. */
@@ -346,8 +444,10 @@ export class ShardSpool {
     const keys = Array.from({ length: count }, (_, i) => keyOf(pack, index, first + i));
     const stop = new AbortController();
     const { promise: arrived, resolve } = Promise.withResolvers<number | undefined>();
+    const request: Request = { index, arrived, stop, patient: 0 };
+    this.#requests.add(request);
     const pages = keys.map((key): Page => {
-      const page = { arrived, stop, place: undefined, readers: 1, isUnread: isAhead };
+      const page = { request, place: undefined, readers: 1, isUnread: isAhead };
       this.#pages.set(key, page);
       return page;
     });
@@ -357,13 +457,18 @@ export class ShardSpool {
     this.#underWay.add(fetching);
     const outcome = await fetching;
     this.#underWay.delete(fetching);
+    this.#requests.delete(request);
     for (const page of pages) page.readers--;
     if (outcome !== FETCH_DONE) {
       for (const key of keys) this.#drop(key);
+      if (outcome !== undefined) pack.failed.add(index);
+      if (isSlow(outcome)) this.#leaveSlow(pack, index);
       // Who reads the pack is told, and says from which shard to go on.
-      pack.left.delete(index);
+      else this.#leave(pack, index);
     }
+    if (outcome === FETCH_LATE) this.#giveUp(index);
     resolve(outcome);
+    this.#wake();
   }
 
   async #fetch(
@@ -378,9 +483,8 @@ export class ShardSpool {
     this.#bytesUnderWay += bytes.length;
     try {
       const outcome = await this.#source.readUntil({ id, index, offset }, bytes, how);
-      const isSlow = outcome === FETCH_LATE || outcome === FETCH_LEFT_ALONE;
       if (outcome !== FETCH_DONE) {
-        if (site && !isSlow) site.failures++;
+        if (site && !isSlow(outcome)) site.failures++;
         return outcome;
       }
       return (await this.#keep(pages, bytes)) ? FETCH_DONE : undefined;
@@ -409,6 +513,7 @@ export class ShardSpool {
     } catch (error) {
       if (!isOfDisk(error)) throw error;
       this.#isOver = true;
+      this.chosen.fill(0);
       return false;
     }
   }
@@ -439,6 +544,16 @@ export class ShardSpool {
 
 function isOfDisk(error: unknown): boolean {
   return (error as NodeJS.ErrnoException).syscall !== undefined;
+}
+
+/** It says nothing about the shard. */
+function isSlow(outcome: number | undefined): boolean {
+  return outcome === FETCH_LATE || outcome === FETCH_LEFT_ALONE;
+}
+
+/** Also of infinities. */
+function compare(a: number, b: number): number {
+  return a === b ? 0 : a - b;
 }
 
 function keyOf({ ref }: Pack, index: number, page: number): string {
