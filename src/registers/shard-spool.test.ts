@@ -19,9 +19,10 @@ import {
   FETCH_NOT_FOUND,
   FETCH_UNAVAILABLE,
 } from "./read-messages.ts";
+import { PAGE_BYTES } from "./shard-pages.ts";
 import { type How, ShardSource } from "./shard-source.ts";
 import { ShardSpeeds } from "./shard-speeds.ts";
-import { PAGE_BYTES, ShardSpool, type SpoolLimits } from "./shard-spool.ts";
+import { ShardSpool, type SpoolLimits } from "./shard-spool.ts";
 
 const MIB = 1024 * 1024;
 const REQUEST_BYTES_MAX = 17 * PAGE_BYTES;

@@ -2,21 +2,16 @@
  * What will be read of shards that are far away, fetched before it is asked for, in the order in which it will be, and
  * kept on home's disk until something else needs the room. So a line has always something to carry, whoever waits for
  * whom; and what is read twice is fetched once: a pack that its writer had open for long, or that two workers read.
- *
- * Shards are kept in pages, as they came: nothing here believes or opens them.
  */
-import { release } from "../crypto/bytes.ts";
-import { invariant } from "../errors.ts";
 import type { DispersedRef, ShardRange } from "../vault/gather.ts";
 import type { DispersalId } from "../vault/identifiers.ts";
 import { BLOCK_BYTES, blocksPerPiece, frontBytes, SITES_MAX, shardBytes } from "../vault/shard.ts";
 import { PageFile } from "./page-file.ts";
-import { FETCH_DONE, FETCH_LATE, FETCH_LEFT_ALONE } from "./read-messages.ts";
+import { FETCH_DONE, FETCH_LATE } from "./read-messages.ts";
+import { isOfDisk, isSlow, PAGE_BYTES, type PageRun, ShardPages } from "./shard-pages.ts";
 import type { How, ShardSource } from "./shard-source.ts";
 import { slownessOf } from "./shard-speeds.ts";
 
-/** The least that is fetched. */
-export const PAGE_BYTES = 256 * 1024;
 /** Pages of one request, at most; a usual shard whole. Long ones keep a line full, and are memory meanwhile. */
 const REQUEST_PAGES_MAX = 17;
 /** Requests ahead, of each index and of all together. */
@@ -40,7 +35,7 @@ const LIMITS: SpoolLimits = {
   diskShare: 1 / 4,
 };
 
-/** How much is kept on disk: no more than `diskShare` of what is free there, and nothing where that is below `bytesMin`. */
+/** How much is kept on disk: at most `diskShare` of what is free there, and nothing where that is below `bytesMin`. */
 export type SpoolLimits = {
   readonly bytesMax: number;
   readonly bytesMin: number;
@@ -66,55 +61,25 @@ type Pack = {
   readonly failed: Set<number>;
 };
 
-/** Pages of a shard, on their way. */
-type Request = {
-  readonly index: number;
-  /** Gives a `FETCH_*`; undefined when the disk did not take them. */
-  readonly arrived: Promise<number | undefined>;
-  /** The reason is the `FETCH_*` that it ends with. */
-  readonly stop: AbortController;
-  /** Who waits for it and has nobody else to ask. */
-  patient: number;
-};
-
-/** Of one shard: asked for, or here. */
-type Page = {
-  readonly request: Request;
-  /** In the file. */
-  place: number | undefined;
-  /** Who waits for it or reads it: until then it is kept. */
-  readers: number;
-  /** It was fetched ahead, and nobody has asked for it yet. */
-  isUnread: boolean;
-};
-
-/** Pages of one shard that follow each other. */
-type Run = { readonly pack: Pack; readonly index: number; readonly first: number; count: number };
-
 export class ShardSpool {
   /** By the pack's ordinal, a bit for each index of the k shards that it is read from; 0 where it is not planned. */
   chosen = new Int32Array(new SharedArrayBuffer(0));
   readonly #source: ShardSource;
-  readonly #file: PageFile;
+  readonly #pages: ShardPages;
   readonly #packs = new Map<DispersalId, Pack>();
   /** With pages that were not asked for, in the order in which they will be read. */
   readonly #queue = new Set<Pack>();
-  /** The one that was asked for last is last. */
-  readonly #pages = new Map<string, Page>();
   /** By index: requests ahead that are under way, pages that are wanted, failures. */
   readonly #sites: { requests: number; pages: number; failures: number }[];
-  readonly #requests = new Set<Request>();
-  readonly #underWay = new Set<Promise<unknown>>();
-  #bytesUnderWay = 0;
-  #unread = 0;
   #isWoken = false;
-  /** It was closed, or the disk failed: the sites are asked. */
-  #isOver = false;
-  #closed: Promise<void> | undefined;
-
   private constructor(source: ShardSource, file: PageFile, indices: number) {
     this.#source = source;
-    this.#file = file;
+    this.#pages = new ShardPages(source, file, {
+      onAsked: (run) => this.#asked(run),
+      onFailed: (run, outcome) => this.#failed(run, outcome),
+      // Workers look ahead themselves.
+      onOver: () => void this.chosen.fill(0),
+    });
     // A pack may have more shards than there are sites now: those are tried last.
     this.#sites = Array.from({ length: SITES_MAX }, (_, index) => ({
       requests: 0,
@@ -146,14 +111,14 @@ export class ShardSpool {
 
   /** Says what will be read of a pack, after what was planned before. */
   plan(ref: DispersedRef, ordinal: number, { bytes, start, end }: Wanted): void {
-    if (this.#isOver) return;
+    if (this.#pages.isOver) return;
     const pack = this.#packs.get(ref.id) ?? this.#remember(ref, ordinal);
     pack.wantedBytes += bytes;
     for (const page of pagesOf(ref, start, end)) {
       if (pack.wanted.has(page)) continue;
       pack.wanted.add(page);
       for (const [index, left] of pack.left) {
-        if (!this.#pages.has(keyOf(pack, index, page))) left.add(page);
+        if (!this.#pages.has(ref, index, page)) left.add(page);
         this.#count(index, 1);
       }
     }
@@ -173,48 +138,20 @@ export class ShardSpool {
     how: How,
   ): Promise<number | undefined> {
     const pack = this.#packs.get(range.id);
-    if (!pack || this.#isOver || pack.wantedBytes < WANTED_BYTES_MIN) return undefined;
+    if (!pack || this.#pages.isOver || pack.wantedBytes < WANTED_BYTES_MIN) return undefined;
     pack.isRead = true;
-    const reading = this.#read(pack, range, into, how);
-    this.#underWay.add(reading);
-    return reading.finally(() => this.#underWay.delete(reading));
-  }
-
-  async #read(
-    pack: Pack,
-    { index, offset }: Omit<ShardRange, "bytes">,
-    into: Uint8Array,
-    how: How,
-  ): Promise<number | undefined> {
-    const first = Math.floor(offset / PAGE_BYTES);
-    const count = Math.floor((offset + into.length - 1) / PAGE_BYTES) + 1 - first;
-    const pages = this.#hold({ pack, index, first, count }, how);
-    try {
-      const outcome = await this.#arrival(index, pages, how);
-      // It was asked for ahead, where others could have been asked instead: who has nobody else asks the sites.
-      if (isSlow(outcome) && !how.mayBeLate && !this.#isOver) return undefined;
-      if (outcome !== FETCH_DONE) return outcome;
-      // Who reads it may have chosen before this did, or have been disappointed with a shard.
-      const isTurnedTo = !pack.left.has(index) && !(how.mayBeLate && pack.failed.has(index));
-      if (isTurnedTo) this.#readFrom(pack, index);
-      return (await this.#copy(pages, offset - first * PAGE_BYTES, into)) ? FETCH_DONE : undefined;
-    } finally {
-      for (const page of pages) page.readers--;
-      this.#wake();
-    }
+    const { index } = range;
+    const outcome = await this.#pages.read(pack.ref, range, into, how);
+    // Who reads it may have chosen before this did, or have been disappointed with a shard.
+    const isTurnedTo = !pack.left.has(index) && !(how.mayBeLate && pack.failed.has(index));
+    if (outcome === FETCH_DONE && isTurnedTo) this.#readFrom(pack, index);
+    this.#wake();
+    return outcome;
   }
 
   /** What is still waited for ends as late. */
   close(): Promise<void> {
-    this.#closed ??= this.#close();
-    return this.#closed;
-  }
-
-  async #close(): Promise<void> {
-    this.#isOver = true;
-    for (const { stop } of this.#requests) stop.abort(FETCH_LATE);
-    await Promise.allSettled(this.#underWay);
-    await this.#file.close();
+    return this.#pages.close();
   }
 
   #remember(ref: DispersedRef, ordinal: number): Pack {
@@ -250,80 +187,6 @@ export class ShardSpool {
     if (ordinal < this.chosen.length) Atomics.store(this.chosen, ordinal, bits);
   }
 
-  /** From so many bytes behind the beginning of these pages. False when the disk does not give it. */
-  async #copy(pages: readonly Page[], offset: number, into: Uint8Array): Promise<boolean> {
-    return this.#onDisk(async () => {
-      let [at, within] = [0, offset];
-      for (const { place } of pages) {
-        invariant(place !== undefined, "a page that arrived has a place");
-        const bytes = Math.min(PAGE_BYTES - within, into.length - at);
-        await this.#file.read(place, within, into.subarray(at, at + bytes));
-        [at, within] = [at + bytes, 0];
-      }
-      return true;
-    });
-  }
-
-  /** The pages of a run, held fast until they are let go of; those that are not here are asked for. */
-  #hold({ pack, index, first, count }: Run, { isLastResort }: How): readonly Page[] {
-    const missing: Run[] = [];
-    for (let page = first; page < first + count; page++) {
-      if (this.#pages.has(keyOf(pack, index, page))) continue;
-      const last = missing.at(-1);
-      if (last && last.first + last.count === page) last.count++;
-      else missing.push({ pack, index, first: page, count: 1 });
-    }
-    for (const run of missing) void this.#request(run, false, isLastResort);
-    return Array.from({ length: count }, (_, i) => {
-      const key = keyOf(pack, index, first + i);
-      const page = this.#pages.get(key);
-      invariant(page, "it was asked for");
-      page.readers++;
-      this.#markRead(page);
-      this.#pages.delete(key);
-      this.#pages.set(key, page);
-      return page;
-    });
-  }
-
-  /** Waits until all are here: gives what went wrong with one of them. What is late, and may be, is given up. */
-  async #arrival(
-    index: number,
-    pages: readonly Page[],
-    { mayBeLate }: How,
-  ): Promise<number | undefined> {
-    const requests = new Set(pages.map(({ request }) => request));
-    const all = Promise.all([...requests].map(({ arrived }) => arrived)).then((outcomes) => {
-      const wrong = outcomes.findIndex((outcome) => outcome !== FETCH_DONE);
-      return wrong < 0 ? FETCH_DONE : outcomes[wrong];
-    });
-    if (mayBeLate) return this.#unlessLate(index, requests, all);
-    for (const request of requests) request.patient++;
-    try {
-      return await all;
-    } finally {
-      for (const request of requests) request.patient--;
-    }
-  }
-
-  /** Waits no longer than is usual; what has to be waited for by somebody else goes on. */
-  async #unlessLate(
-    index: number,
-    requests: ReadonlySet<Request>,
-    all: Promise<number | undefined>,
-  ): Promise<number | undefined> {
-    const late = Promise.withResolvers<number>();
-    const forget = this.#source.speeds.whenLate(index, () => {
-      for (const { patient, stop } of requests) if (patient === 0) stop.abort(FETCH_LATE);
-      late.resolve(FETCH_LATE);
-    });
-    try {
-      return await Promise.race([all, late.promise]);
-    } finally {
-      forget();
-    }
-  }
-
   #wake(): void {
     if (this.#isWoken) return;
     this.#isWoken = true;
@@ -346,9 +209,10 @@ export class ShardSpool {
         const site = this.#sites[index];
         while (site && left.size > 0 && site.requests < REQUESTS_PER_INDEX && this.#hasRoom()) {
           site.requests++;
-          const run = { pack, index, ...firstRun(left) };
-          void this.#request(run, true, pack.ref.n <= pack.ref.k).finally(() => {
+          const run = { ref: pack.ref, index, ...firstRun(left) };
+          void this.#pages.fetchAhead(run).finally(() => {
             site.requests--;
+            this.#wake();
           });
         }
         isLeft ||= left.size > 0;
@@ -359,9 +223,9 @@ export class ShardSpool {
 
   #hasRoom(): boolean {
     return (
-      !this.#isOver &&
-      this.#bytesUnderWay < BYTES_UNDER_WAY_MAX &&
-      this.#unread < UNREAD_SHARE_MAX * this.#file.pagesMax
+      !this.#pages.isOver &&
+      this.#pages.bytesUnderWay < BYTES_UNDER_WAY_MAX &&
+      this.#pages.unreadShare < UNREAD_SHARE_MAX
     );
   }
 
@@ -401,7 +265,7 @@ export class ShardSpool {
 
   /** Reads a pack from its shard of that index too. */
   #readFrom(pack: Pack, index: number): void {
-    const isMissing = (page: number): boolean => !this.#pages.has(keyOf(pack, index, page));
+    const isMissing = (page: number): boolean => !this.#pages.has(pack.ref, index, page);
     pack.left.set(index, new Set([...pack.wanted].filter(isMissing)));
     this.#count(index, pack.wanted.size);
     this.#line(pack);
@@ -417,11 +281,8 @@ export class ShardSpool {
   #leaveSlow(pack: Pack, index: number): void {
     this.#leave(pack, index);
     pack.failed.add(index);
-    if (pack.isRead || this.#isOver) return;
-    for (const page of pack.wanted) {
-      const key = keyOf(pack, index, page);
-      if (this.#pages.get(key)?.readers === 0) this.#drop(key);
-    }
+    if (pack.isRead || this.#pages.isOver) return;
+    this.#pages.forget(pack.ref, index, pack.wanted);
     // Once, though several requests of it end so.
     if (pack.left.size >= pack.ref.k) return;
     const next = this.#best(pack).find((one) => !pack.left.has(one) && !pack.failed.has(one));
@@ -430,134 +291,32 @@ export class ShardSpool {
 
   /** Nobody is to wait there once more for what somebody waited for in vain, as long as others can be asked. */
   #giveUp(index: number): void {
-    for (const { index: where, patient, stop } of this.#requests) {
-      if (where === index && patient === 0) stop.abort(FETCH_LEFT_ALONE);
-    }
+    this.#pages.giveUp(index);
     for (const pack of this.#queue) {
       if (pack.left.has(index) && pack.ref.n > pack.ref.k) this.#leaveSlow(pack, index);
     }
   }
 
-  /** Asks for pages, none of which was. Settles when that has. */
-  async #request(run: Run, isAhead: boolean, isLastResort: boolean): Promise<void> {
-    const { pack, index, first, count } = run;
-    const keys = Array.from({ length: count }, (_, i) => keyOf(pack, index, first + i));
-    const stop = new AbortController();
-    const { promise: arrived, resolve } = Promise.withResolvers<number | undefined>();
-    const request: Request = { index, arrived, stop, patient: 0 };
-    this.#requests.add(request);
-    const pages = keys.map((key): Page => {
-      const page = { request, place: undefined, readers: 1, isUnread: isAhead };
-      this.#pages.set(key, page);
-      return page;
-    });
-    if (isAhead) this.#unread += count;
-    for (let i = 0; i < count; i++) pack.left.get(index)?.delete(first + i);
-    const fetching = this.#fetch(run, pages, { signal: stop.signal, isLastResort });
-    this.#underWay.add(fetching);
-    const outcome = await fetching;
-    this.#underWay.delete(fetching);
-    this.#requests.delete(request);
-    for (const page of pages) page.readers--;
-    if (outcome !== FETCH_DONE) {
-      for (const key of keys) this.#drop(key);
-      if (outcome !== undefined) pack.failed.add(index);
-      if (isSlow(outcome)) this.#leaveSlow(pack, index);
-      // Who reads the pack is told, and says from which shard to go on.
-      else this.#leave(pack, index);
-    }
-    if (outcome === FETCH_LATE) this.#giveUp(index);
-    resolve(outcome);
-    this.#wake();
+  #asked({ ref, index, first, count }: PageRun): void {
+    const left = this.#packs.get(ref.id)?.left.get(index);
+    for (let page = first; page < first + count; page++) left?.delete(page);
   }
 
-  async #fetch(
-    { pack, index, first, count }: Run,
-    pages: readonly Page[],
-    how: { readonly signal: AbortSignal; readonly isLastResort: boolean },
-  ): Promise<number | undefined> {
-    const { id } = pack.ref;
-    const offset = first * PAGE_BYTES;
-    const bytes = new Uint8Array(Math.min(count * PAGE_BYTES, shardBytes(pack.ref) - offset));
+  #failed({ ref, index }: PageRun, outcome: number | undefined): void {
     const site = this.#sites[index];
-    this.#bytesUnderWay += bytes.length;
-    try {
-      const outcome = await this.#source.readUntil({ id, index, offset }, bytes, how);
-      if (outcome !== FETCH_DONE) {
-        if (site && !isSlow(outcome)) site.failures++;
-        return outcome;
-      }
-      return (await this.#keep(pages, bytes)) ? FETCH_DONE : undefined;
-    } finally {
-      this.#bytesUnderWay -= bytes.length;
-      release(bytes);
-    }
+    if (site && outcome !== undefined && !isSlow(outcome)) site.failures++;
+    const pack = this.#packs.get(ref.id);
+    if (pack && outcome !== undefined) pack.failed.add(index);
+    if (pack && isSlow(outcome)) this.#leaveSlow(pack, index);
+    // Who reads the pack is told, and says from which shard to go on.
+    else if (pack) this.#leave(pack, index);
+    if (outcome === FETCH_LATE) this.#giveUp(index);
   }
-
-  /** False when the disk does not take it. */
-  async #keep(pages: readonly Page[], bytes: Uint8Array): Promise<boolean> {
-    return this.#onDisk(async () => {
-      for (const [i, page] of pages.entries()) {
-        page.place = this.#file.take() ?? this.#takeOldest();
-        if (page.place === undefined) return false;
-        await this.#file.write(page.place, bytes.subarray(i * PAGE_BYTES, (i + 1) * PAGE_BYTES));
-      }
-      return true;
-    });
-  }
-
-  /** A disk that is full or broken is no reason to stop: from then on the sites are asked. */
-  async #onDisk(work: () => Promise<boolean>): Promise<boolean> {
-    try {
-      return await work();
-    } catch (error) {
-      if (!isOfDisk(error)) throw error;
-      this.#isOver = true;
-      this.chosen.fill(0);
-      return false;
-    }
-  }
-
-  /** The place of the page that nobody has asked for for longest. */
-  #takeOldest(): number | undefined {
-    for (const [key, page] of this.#pages) {
-      if (page.place === undefined || page.readers > 0) continue;
-      this.#drop(key);
-      return this.#file.take();
-    }
-    return undefined;
-  }
-
-  #drop(key: string): void {
-    const page = this.#pages.get(key);
-    if (!page) return;
-    this.#pages.delete(key);
-    this.#markRead(page);
-    if (page.place !== undefined) this.#file.giveBack(page.place);
-  }
-
-  #markRead(page: Page): void {
-    if (page.isUnread) this.#unread--;
-    page.isUnread = false;
-  }
-}
-
-function isOfDisk(error: unknown): boolean {
-  return (error as NodeJS.ErrnoException).syscall !== undefined;
-}
-
-/** It says nothing about the shard. */
-function isSlow(outcome: number | undefined): boolean {
-  return outcome === FETCH_LATE || outcome === FETCH_LEFT_ALONE;
 }
 
 /** Also of infinities. */
 function compare(a: number, b: number): number {
   return a === b ? 0 : a - b;
-}
-
-function keyOf({ ref }: Pack, index: number, page: number): string {
-  return `${ref.id}/${index}/${page}`;
 }
 
 /** The pages of a shard that have these chunks, as far as their places can be told; and its first and last. */
