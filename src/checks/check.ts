@@ -113,8 +113,8 @@ export async function check(options: CheckOptions): Promise<CheckReport> {
 const WRAPS_MAX = 20_000;
 
 /**
- * The wraps of a site, and whether these are all that it names; undefined when it cannot list them, which the listing of
- * shards tells.
+ * The wraps of a site, and whether these are all that it names; undefined when it cannot list them, which the listing
+ * of shards tells.
  */
 async function wrapsOf(place: SitePlace & { readonly site: Site }) {
   const wraps: Uint8Array[] = [];
