@@ -91,9 +91,10 @@ test("who must be waited for is waited for", async () => {
   assert.equal(timers.size, 0);
 });
 
-test("before anything is known, a fetch has a few seconds", () => {
+test("before anything is known, a fetch has a few seconds, and more when it is large", () => {
   const { speeds } = simulated(2);
-  assert.equal(speeds.lateMs(0, MIB), 3000);
+  assert.equal(Math.round(speeds.lateMs(0, 100)), 3000);
+  assert.equal(Math.round(speeds.lateMs(0, MIB)), 3000 + 2048);
 });
 
 test("a site that is always slow is not late for what is usual there", async () => {
@@ -136,4 +137,14 @@ test("what waits behind other fetches of the same index is not late for that", a
   small.resolve(FETCH_DONE);
   await Promise.all([...ahead, last]);
   assert.ok(!wasLate);
+});
+
+test("who knows round trips alone gives what is large its time", async () => {
+  const { speeds, fetch } = simulated(2);
+  assert.ok(speeds.lateMs(0, 4 * MIB) > 10_000);
+  for (let i = 0; i < 5; i++) await fetch(0, 16 * 1024, 80, false);
+  assert.equal(speeds.lateMs(0, 16 * 1024), 1000);
+  assert.ok(speeds.lateMs(0, 4 * MIB) > 10_000);
+  await fetch(0, MIB, 500, false);
+  assert.ok(speeds.lateMs(0, 4 * MIB) < 10_000);
 });

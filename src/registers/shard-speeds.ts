@@ -20,8 +20,9 @@ const FORGOTTEN_AFTER_MS = 60_000;
 /** A fetch is late after so many times what is usual, and not before `LATE_MS_MIN`. */
 const LATE_FACTOR = 4;
 const LATE_MS_MIN = 1000;
-/** While nothing is known yet. */
+/** While it is not known how fast anything comes: so long, and for as many bytes as at this rate. */
 const LATE_MS_AT_FIRST = 3000;
+const BYTES_PER_MS_AT_FIRST = 512;
 
 type Speed = {
   latencyMs: number | undefined;
@@ -90,22 +91,26 @@ export class ShardSpeeds {
   }
 
   /**
-   * Calls back when who waits for what was asked of an index waits unusually long: for all that is under way there.
-   * Gives what takes that back.
+   * Calls back when who waits for what was asked of an index ahead waits unusually long: for all that is under way
+   * there, and as much again, since other indices have their share of the line. Gives what takes that back.
    */
   whenLate(index: number, callback: () => void): () => void {
-    return this.#after(this.lateMs(index, this.#speeds[index]?.bytesUnderWay ?? 0), callback);
+    const bytes = this.#speeds[index]?.bytesUnderWay ?? 0;
+    return this.#after(this.lateMs(index, 2 * bytes), callback);
   }
 
   /** After how long a fetch is late: some times as long as this index, or most of them, usually take. */
   lateMs(index: number, bytes: number): number {
+    // Round trips say nothing about what takes longer.
+    const isKnown = ({ bytesPerMs }: Speed): boolean =>
+      bytes <= SMALL_BYTES || bytesPerMs !== undefined;
     const all = this.#speeds
-      .flatMap((speed) => expectedMs(speed, bytes) ?? [])
+      .flatMap((speed) => (isKnown(speed) ? (expectedMs(speed, bytes) ?? []) : []))
       .sort((a, b) => a - b);
     const median = all[all.length >> 1];
-    if (median === undefined) return LATE_MS_AT_FIRST;
+    if (median === undefined) return LATE_MS_AT_FIRST + bytes / BYTES_PER_MS_AT_FIRST;
     const speed = this.#speeds[index];
-    const own = (speed && expectedMs(speed, bytes)) ?? 0;
+    const own = (speed && isKnown(speed) && expectedMs(speed, bytes)) || 0;
     return Math.max(LATE_MS_MIN, LATE_FACTOR * Math.max(median, own));
   }
 
