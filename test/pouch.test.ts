@@ -11,7 +11,6 @@ import {
   truncateSync,
   writeFileSync,
 } from "node:fs";
-import { createServer } from "node:net";
 import { basename, join } from "node:path";
 import { type TestContext, test } from "node:test";
 import { setImmediate } from "node:timers/promises";
@@ -25,6 +24,7 @@ import { openPouch, signPouch } from "../src/sites/pouch.ts";
 import { signSiteReceipt } from "../src/sites/site-receipt.ts";
 import { Home } from "../src/vault/home.ts";
 import { failed, good, type Outcome, run, start } from "./support/cli.ts";
+import { freePort } from "./support/ports.ts";
 import { randomBytes } from "./support/random.ts";
 import { TestState } from "./support/state.ts";
 
@@ -155,15 +155,6 @@ function filesIn(folder: string): readonly string[] {
     .filter((entry) => entry.isFile())
     .map((entry) => join(entry.parentPath, entry.name))
     .toSorted();
-}
-
-async function freePort(): Promise<number> {
-  const server = createServer().listen(0, "127.0.0.1");
-  await once(server, "listening");
-  const { port } = server.address() as { port: number };
-  server.close();
-  await once(server, "close");
-  return port;
 }
 
 /** Flips a bit in the middle of a file. */

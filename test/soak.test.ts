@@ -6,7 +6,6 @@ import assert from "node:assert/strict";
 import { type ChildProcess, spawn } from "node:child_process";
 import { once } from "node:events";
 import { closeSync, openSync, readFileSync } from "node:fs";
-import { type AddressInfo, createServer } from "node:net";
 import { join } from "node:path";
 import { createInterface } from "node:readline";
 import { type TestContext, test } from "node:test";
@@ -16,6 +15,7 @@ import { isExclaveError } from "../src/errors.ts";
 import { openRemoteSite, type RemoteSite } from "../src/sites/remote.ts";
 import { folder, plainState } from "./support/attacks.ts";
 import { temporaryFolder } from "./support/places.ts";
+import { freePort } from "./support/ports.ts";
 import { randomNumbers, seedOf } from "./support/random.ts";
 import { type MadeShard, shardsOf } from "./support/shards.ts";
 import { IDENTITY, IN_ORDER, startDaemon } from "./support/site-daemon.ts";
@@ -96,15 +96,6 @@ class Process {
       // It has just ended, or the system tells nothing of processes.
     }
   }
-}
-
-async function freePort(): Promise<number> {
-  const server = createServer().listen(0, "127.0.0.1");
-  await once(server, "listening");
-  const { port } = server.address() as AddressInfo;
-  server.close();
-  await once(server, "close");
-  return port;
 }
 
 /** What went wrong, bounded; the run goes on to its end. */

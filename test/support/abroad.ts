@@ -14,7 +14,6 @@ import {
   rmSync,
   writeFileSync,
 } from "node:fs";
-import { type AddressInfo, createServer } from "node:net";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { createInterface } from "node:readline";
@@ -23,21 +22,12 @@ import type { PublicSigningKey } from "../../src/crypto/signing.ts";
 import { openSiteCard } from "../../src/sites/site-card.ts";
 import { good, run } from "./cli.ts";
 import { temporaryFolder } from "./places.ts";
+import { freePort } from "./ports.ts";
 import { TestState } from "./state.ts";
 
 const BIN = join(import.meta.dirname, "../../bin/exclave");
 const DAY_MS = 86_400_000;
 export const ABROAD: readonly string[] = ["lu", "ee", "ca"];
-
-/** A port that was free a moment ago. */
-export async function freePort(): Promise<number> {
-  const server = createServer().listen(0, "127.0.0.1");
-  await once(server, "listening");
-  const { port } = server.address() as AddressInfo;
-  server.close();
-  await once(server, "close");
-  return port;
-}
 
 /** One site: its folder, its process when it runs, and what an operator does there. */
 export class SiteProcess {

@@ -8,11 +8,11 @@ import { randomBytes, randomUUID } from "node:crypto";
 import { once } from "node:events";
 import { accessSync, constants, openSync } from "node:fs";
 import { mkdir, mkdtemp, readFile, rm, writeFile } from "node:fs/promises";
-import { createServer } from "node:net";
 import { tmpdir } from "node:os";
 import { delimiter, join } from "node:path";
 import { setTimeout as delay } from "node:timers/promises";
 import { promisify } from "node:util";
+import { freePort } from "./ports.ts";
 
 /** `setpriv` (util-linux) has the kernel end a daemon when the test that started it is killed. */
 const PROGRAMS = [
@@ -225,17 +225,6 @@ async function until(what: string, holds: () => Promise<boolean>): Promise<void>
     assert.ok(Date.now() < end, `${what} did not come up in ${START_SECONDS_MAX} s`);
     await delay(POLL_MS);
   }
-}
-
-async function freePort(): Promise<number> {
-  const server = createServer();
-  server.listen(0, "127.0.0.1");
-  await once(server, "listening");
-  const address = server.address();
-  assert.ok(address && typeof address === "object");
-  server.close();
-  await once(server, "close");
-  return address.port;
 }
 
 function isOnPath(program: string): boolean {
