@@ -52,7 +52,7 @@ import { parseId } from "../src/vault/identifiers.ts";
 import { decodeManifest, encodeManifest } from "../src/vault/manifest.ts";
 import { decodeTable, encodeTable } from "../src/vault/pack.ts";
 import { PackReader } from "../src/vault/pack-reader.ts";
-import { recoveryKeyFromSeed } from "../src/vault/recovery-key.ts";
+import { readerKeyFromSeed, recoveryKeyFromSeed } from "../src/vault/recovery-key.ts";
 import { BLOCK_BYTES, blockLeaves, encodeFronts, parseFront } from "../src/vault/shard.ts";
 import * as stranger from "./support/stranger.ts";
 import {
@@ -801,6 +801,14 @@ test("vector: a statement verifies", () => {
   const forged = envelopeText.replace(/"payload":"e/, '"payload":"f');
   assert.notEqual(forged, envelopeText);
   assert.throws(() => stranger.readEnvelope(forged, "statement", agent.publicKey.bytes));
+});
+
+test("the keys of a reader seed are those that section 4 says", () => {
+  const seeds = stranger.readerSeeds(recoverySeed);
+  const { kem, signing } = readerKeyFromSeed(recoverySeed);
+  assert.deepEqual(kem.publicKey, kemKeyPairFromSeed(seeds.kem).publicKey);
+  assert.equal(signing.id, signingKeyFromSeed(seeds.signing).id);
+  assert.notEqual(signing.id, recovery.signing.id);
 });
 
 test("vector: a wrap opens", () => {

@@ -25,10 +25,17 @@ export async function recoverySource(
     );
   }
   if (flags.key === undefined) return openKits(terminal, flags.kit, flags.passphrases);
-  const file = await readFile(flags.key).catch((cause: unknown) => {
-    throw new ExclaveError("usage", `the key file ${flags.key} cannot be read`, { cause });
+  return keySource(await openKeyAt(flags.key, "recovery-key", flags.passphraseFile));
+}
+
+/** The key in a file, with the passphrase that is in another or asked for. Throws `usage`, and as `openKey` does. */
+export async function openKeyAt(
+  path: string,
+  kind: Parameters<typeof openKey>[0],
+  passphraseFile: string | undefined,
+): ReturnType<typeof openKey> {
+  const file = await readFile(path).catch((cause: unknown) => {
+    throw new ExclaveError("usage", `the key file ${path} cannot be read`, { cause });
   });
-  return keySource(
-    await openKey("recovery-key", file, await knownPassphrase(flags.passphraseFile)),
-  );
+  return openKey(kind, file, await knownPassphrase(passphraseFile));
 }

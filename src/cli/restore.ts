@@ -1,5 +1,4 @@
 import { once } from "node:events";
-import { readFile } from "node:fs/promises";
 import { resolve } from "node:path";
 import { Command } from "commander";
 import { ExclaveError } from "../errors.ts";
@@ -11,12 +10,11 @@ import {
   restore,
 } from "../registers/restore.ts";
 import type { Catalog } from "../vault/catalog.ts";
-import { openKey } from "../vault/recovery-key.ts";
 import { withHome } from "./context.ts";
 import { EXIT } from "./exit-codes.ts";
 import { formatBytes, formatCount, formatSeconds, formatTime, plural } from "./format.ts";
 import type { MakeCommand } from "./main.ts";
-import { knownPassphrase } from "./passphrase.ts";
+import { openKeyAt } from "./recovery-source.ts";
 import { collect } from "./register.ts";
 import type { Terminal } from "./terminal.ts";
 
@@ -103,17 +101,19 @@ async function withSource<T>(
   flags: RestoreFlags,
   work: (source: RestoreSource, catalog: Catalog) => Promise<T>,
 ): Promise<T> {
-  const { readerKey, site: sites, acceptStale } = flags;
+  const { readerKey, site: sites, acceptStale, passphraseFile } = flags;
   if (readerKey === undefined) {
-    if (sites.length > 0) throw new ExclaveError("usage", "--site goes with --reader-key");
+    if (sites.length > 0 || acceptStale || passphraseFile !== undefined) {
+      throw new ExclaveError(
+        "usage",
+        "--site, --accept-stale and --passphrase-file go with --reader-key",
+      );
+    }
     return withHome((home, catalog) => work(homeAsSource(home), catalog));
   }
   if (sites.length === 0)
     throw new ExclaveError("usage", "--reader-key needs --site, several times");
-  const file = await readFile(readerKey).catch((cause: unknown) => {
-    throw new ExclaveError("usage", `the key file ${readerKey} cannot be read`, { cause });
-  });
-  const key = await openKey("reader-key", file, await knownPassphrase(flags.passphraseFile));
+  const key = await openKeyAt(readerKey, "reader-key", passphraseFile);
   const onNotice = (notice: string): void => terminal.notice(notice);
   return readAsReader({ key, sites, acceptStale, onNotice }, work);
 }

@@ -91,7 +91,7 @@ function claimAll(ids: KnownIds, table: Uint8Array): void {
 /**
  * Which shards the open sites list. A site's word counts for the shards that belong to it and no
  * others: one that lies can lose its own, and not make others' look safe. Returns the sites that could
- * not list, with the reason; they count as holding nothing.
+ * not list to the end, with the reason; they count as holding what they had named until then.
  */
 export async function listHeld(
   catalog: Catalog,

@@ -7,23 +7,21 @@ import { ExclaveError } from "../errors.ts";
 import { type ReadState, readState } from "../governance/read-state.ts";
 import { Catalog } from "../vault/catalog.ts";
 import { epochOf } from "../vault/documents.ts";
-import { prepareHome, type RegisterConfig, type SiteConfig } from "../vault/home.ts";
+import { prepareHome, type RegisterConfig } from "../vault/home.ts";
 import { type KnownState, statementTimes } from "../vault/known-state.ts";
 import type { SitePlace } from "../vault/open-sites.ts";
 import { type ReaderKey, readerKeyFromSeed } from "../vault/recovery-key.ts";
 import { importSnapshots } from "./import-snapshots.ts";
 import type { RestoreSource } from "./restore.ts";
 import {
-  byHead,
   type GivenSite,
   gatherStatementTimes,
   keyName,
-  openAs,
+  type OpenedSite,
+  openBelieved,
   openGiven,
   registersOf,
-  requireFresh,
   unwrapAll,
-  verifySites,
 } from "./state-from-sites.ts";
 
 export type ReaderOptions = {
@@ -84,12 +82,8 @@ async function sourceOf(
   requireReader(known, reader);
   const released = releasedToReader(known);
   if (released.size === 0) throw nothingReleased();
-  const { sites, seconds } = await verifySites(byHead(found, read), known, onNotice);
-  await requireFresh(acceptStale, read, sites);
-  const opened = await openAs([...sites, ...seconds], found, known, {
-    signer: reader.signing,
-    onNotice,
-  });
+  const as = { signer: reader.signing, acceptStale, onNotice };
+  const { opened } = await openBelieved(found, read, as);
   const places = opened.map(({ place }) => place);
   const keys = await unwrapAll(places, known, { recipient: "reader", kem: reader.kem }, onNotice);
   await gatherStatementTimes(read, places);
@@ -126,10 +120,7 @@ async function sourceOf(
   };
 }
 
-function placesOf(
-  { sites }: RegisterConfig,
-  opened: readonly { readonly config: SiteConfig; readonly place: SitePlace }[],
-): readonly SitePlace[] {
+function placesOf({ sites }: RegisterConfig, opened: readonly OpenedSite[]): readonly SitePlace[] {
   return sites.map(
     (name) =>
       opened.find(({ config }) => config.name === name)?.place ?? {

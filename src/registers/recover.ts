@@ -31,17 +31,14 @@ import { allNames, namesAt, readEach } from "../vault/site-documents.ts";
 import { importSnapshots, suspicionOf } from "./import-snapshots.ts";
 import {
   type AgreedCheckpoint,
-  byHead,
   type GivenSite,
   gatherStatementTimes,
   hadRegister,
   keyName,
-  openAs,
+  openBelieved,
   openGiven,
   registersOf,
-  requireFresh,
   unwrapAll,
-  verifySites,
 } from "./state-from-sites.ts";
 
 export type RecoverOptions = {
@@ -127,16 +124,11 @@ async function recoverInto(
   for (const { generation, position, why } of known.history.quarantined) {
     onNotice(`entry ${position} of ledger ${generation} counts for nothing: ${why}`);
   }
-  const { sites, seconds } = await verifySites(byHead(found, read), known, onNotice);
   requireAsKitsSay(options, read);
-  const agreed = await requireFresh(options.acceptStale, read, sites);
-  const opened = await openAs([...sites, ...seconds], found, known, {
-    signer: recovery.signing,
-    onNotice,
-  });
-  const placesOf = (some: readonly SiteConfig[]): readonly SitePlace[] =>
-    opened.filter(({ config }) => some.includes(config)).map(({ place }) => place);
-  const places = placesOf([...sites, ...seconds]);
+  const { acceptStale } = options;
+  const as = { signer: recovery.signing, acceptStale, onNotice };
+  const { sites, agreed, opened } = await openBelieved(found, read, as);
+  const places = opened.map(({ place }) => place);
   const keys = await unwrapAll(
     places,
     known,
@@ -175,7 +167,12 @@ async function recoverInto(
   }
   await draft.changeConfig((config) => ({ ...config, registers: [...registers] }));
   // From here on the old home cannot write, at any site that this reaches.
-  await publishSuccession(draft, placesOf(sites), onNotice);
+  const written = opened.filter(({ config }) => sites.includes(config));
+  await publishSuccession(
+    draft,
+    written.map(({ place }) => place),
+    onNotice,
+  );
   await rename(building, path);
   await syncDirectory(dirname(path));
   const home = await Home.open(path);

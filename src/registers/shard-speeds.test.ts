@@ -1,5 +1,6 @@
 import assert from "node:assert/strict";
 import { test } from "node:test";
+import { simulatedTime } from "../../test/support/clock.ts";
 import { FETCH_DONE, FETCH_LATE, FETCH_NOT_FOUND } from "./read-messages.ts";
 import { ShardSpeeds, slownessOf } from "./shard-speeds.ts";
 
@@ -7,24 +8,8 @@ const MIB = 1024 * 1024;
 
 /** Speeds in a time of their own, and fetches that take as long as they are told. */
 function simulated(indices: number) {
-  let now = 0;
-  const timers = new Set<{ readonly at: number; readonly callback: () => void }>();
-  const speeds = new ShardSpeeds(indices, {
-    clock: () => now,
-    after: (ms, callback) => {
-      const timer = { at: now + ms, callback };
-      timers.add(timer);
-      return () => timers.delete(timer);
-    },
-  });
-  const pass = (ms: number): void => {
-    now += ms;
-    for (const timer of timers) {
-      if (timer.at > now) continue;
-      timers.delete(timer);
-      timer.callback();
-    }
-  };
+  const { pass, timers, ...time } = simulatedTime();
+  const speeds = new ShardSpeeds(indices, time);
   const fetch = (index: number, bytes: number, ms: number, mayBeLate = true): Promise<number> =>
     speeds.timed(index, bytes, mayBeLate, async (signal) => {
       // It notices within a tenth of its time that it was given up.

@@ -72,8 +72,35 @@ export async function openGiven(
   return found;
 }
 
+/** The sites of the State among those that were given, asked with a key from now on. */
+export type BelievedSites = {
+  /** One for each name. */
+  readonly sites: readonly SiteConfig[];
+  readonly agreed: AgreedCheckpoint;
+  /** These, and second places of their names: to be read from. */
+  readonly opened: readonly OpenedSite[];
+};
+
+export type OpenedSite = { readonly config: SiteConfig; readonly place: SitePlace };
+
+/** Throws `site-unavailable` when sites that were not given, or do not answer, could hide something newer. */
+export async function openBelieved(
+  found: readonly GivenSite[],
+  read: ReadState,
+  as: {
+    readonly signer: SigningKey;
+    readonly acceptStale: boolean;
+    readonly onNotice: (notice: string) => void;
+  },
+): Promise<BelievedSites> {
+  const { sites, seconds } = await verifySites(byHead(found, read), read.known, as.onNotice);
+  const agreed = await requireFresh(as.acceptStale, read, sites);
+  const opened = await openAs([...sites, ...seconds], found, read.known, as);
+  return { sites, agreed, opened };
+}
+
 /** Those with most of the ledger first: of two that have one name, that one is it. */
-export function byHead(found: readonly GivenSite[], { answers }: ReadState): readonly GivenSite[] {
+function byHead(found: readonly GivenSite[], { answers }: ReadState): readonly GivenSite[] {
   const sizeAt = ({ at }: GivenSite): number => {
     const answer = answers.find(({ site }) => site === at);
     return answer && "signed" in answer ? (answer.signed?.head.size ?? 0) : 0;
@@ -86,7 +113,7 @@ export function byHead(found: readonly GivenSite[], { answers }: ReadState): rea
  * second place of one name is read from, and no more: a site could show another's document, which is no secret, and
  * have that one left out.
  */
-export async function verifySites(
+async function verifySites(
   found: readonly GivenSite[],
   known: KnownState,
   onNotice: (notice: string) => void,
@@ -131,12 +158,12 @@ async function siteAt({ at, key, place }: GivenSite, known: KnownState): Promise
  * The same places, asked with a key from now on: sites that enforce give it more than a stranger. One that
  * does not open this time is named, and stays as one that is away.
  */
-export async function openAs(
+async function openAs(
   sites: readonly SiteConfig[],
   found: readonly GivenSite[],
   { id: state, charter }: KnownState,
   as: { readonly signer: SigningKey; readonly onNotice: (notice: string) => void },
-): Promise<readonly { readonly config: SiteConfig; readonly place: SitePlace }[]> {
+): Promise<readonly OpenedSite[]> {
   return Promise.all(
     sites.map(async (config) => {
       const { name, at } = config;
@@ -186,7 +213,7 @@ export function keyName(register: RegisterId, epoch: number, epochKeyId: string)
 }
 
 /** Throws `site-unavailable` when sites that did not answer could hide something newer. */
-export async function requireFresh(
+async function requireFresh(
   acceptStale: boolean,
   { known, answers, keys }: ReadState,
   sites: readonly SiteConfig[],

@@ -46,8 +46,8 @@ export class QuorumWriter {
 
   /** How many sites have everything that was written, by what they are: those that only store prevent no removal. */
   get durableAt(): DurableAt {
-    const sites = this.places.filter((place) => isOpen(place) && !this.#failed.has(place.name));
-    const enforcing = sites.filter((place) => isOpen(place) && asEnforcing(place.site)).length;
+    const sites = this.places.filter(isOpen).filter(({ name }) => !this.#failed.has(name));
+    const enforcing = sites.filter(({ site }) => asEnforcing(site)).length;
     return { enforcing, storing: sites.length - enforcing };
   }
 

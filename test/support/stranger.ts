@@ -599,6 +599,14 @@ export function openAnnex(
 export const recoveryKemSeed = (seed: Uint8Array): Buffer =>
   hkdf(seed, ascii("exclave/v1 recovery kem"), 32);
 
+/** The KEM seed and the signing seed of a reader seed. */
+export const readerSeeds = (
+  seed: Uint8Array,
+): { readonly kem: Buffer; readonly signing: Buffer } => ({
+  kem: hkdf(seed, ascii("exclave/v1 reader kem"), 32),
+  signing: hkdf(seed, ascii("exclave/v1 reader signing"), 32),
+});
+
 // Section 14: charters.
 
 /** A person, as a charter has them. */
